@@ -1,0 +1,24 @@
+import { svelte } from "@sveltejs/vite-plugin-svelte";
+import { defineConfig } from "vite";
+
+// `npm run dev` serves the page itself and passes the rest to a labserver.
+const server = process.env["KERNELVIZ_SERVER"] ?? "http://127.0.0.1:8080";
+
+export default defineConfig({
+  plugins: [svelte()],
+  build: {
+    target: "es2023",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: true,
+  },
+  server: {
+    host: "127.0.0.1",
+    proxy: {
+      "/ws": { target: server, ws: true },
+      "/api": server,
+      "/healthz": server,
+      "/metrics": server,
+    },
+  },
+});
