@@ -143,6 +143,9 @@ type Snapshot interface {
 	Facts() Facts
 	// Items is the number of things drawn; above MaxWhole a viewport applies.
 	Items() int
+	// Glyphs tells that frames of this snapshot carry glyphs for a viewport:
+	// there are more than MaxWhole items and the tier sees their shape.
+	Glyphs() bool
 	// AppendSections appends the sections of a frame for the viewport to dst.
 	// With a base (an earlier snapshot of the same Watch) only what changed
 	// since is written; base nil writes a key frame. It returns the extended
