@@ -1,0 +1,32 @@
+import { describe, expect, it } from "vitest";
+import { formatRoute, parseRoute, plainLook, type Route } from "./route";
+
+describe("route", () => {
+  const cases: [string, Route][] = [
+    ["#/", { page: "home", lang: null }],
+    ["#/?lang=zh", { page: "home", lang: "zh" }],
+    ["#/epoll/4211:3", { page: "watch", topic: "epoll/4211:3", look: plainLook }],
+    [
+      "#/epoll/4211:3?tab=table&fd=37&lo=1024&hi=2048&lang=zh",
+      {
+        page: "watch",
+        topic: "epoll/4211:3",
+        look: { tab: "table", fd: 37, lo: 1024, hi: 2048, lang: "zh" },
+      },
+    ],
+  ];
+  it.each(cases)("%s reads and writes the same", (hash, route) => {
+    expect(parseRoute(hash)).toEqual(route);
+    expect(formatRoute(route)).toBe(hash);
+  });
+
+  it("falls back where a link makes no sense", () => {
+    expect(parseRoute("").page).toBe("home");
+    expect(parseRoute("#/epoll/nginx").page).toBe("home");
+    expect(parseRoute("#/epoll/1:2?tab=flow&fd=-1&lo=x&hi=1e9")).toEqual({
+      page: "watch",
+      topic: "epoll/1:2",
+      look: plainLook,
+    });
+  });
+});

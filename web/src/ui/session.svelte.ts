@@ -1,0 +1,126 @@
+// What the server told this page, for the components to read. Frames do not
+// come through here: they go to whoever set `frames`.
+
+import { browserEnvironment } from "../net/browser";
+import { Client, RequestError, type Link } from "../net/client";
+import type { Action, Detail, Hello, Message, ServerMessage, Target, Workload } from "../net/messages";
+import { CallLog } from "./calls";
+
+/** Problem is an error to be read by a person; what says in the page's words what was tried. */
+export interface Problem {
+  id: number;
+  code: string;
+  message: string;
+  fix: string;
+}
+
+/** Frames receives what belongs to the watched topics. */
+export interface Frames {
+  watching(m: Message<"watching">): void;
+  gone(m: Message<"gone">): void;
+  failed(e: RequestError): void;
+  frame(bytes: ArrayBuffer): void;
+}
+
+const mostProblems = 4;
+
+export class Session {
+  link = $state.raw<Link>({ state: "connecting" });
+  hello = $state.raw<Hello | null>(null);
+  targets = $state.raw<Target[] | null>(null);
+  workloads = $state.raw<Workload[]>([]);
+  problems = $state.raw<Problem[]>([]);
+  /** logs maps a workload to its log; a new Map value says that one changed. */
+  logs = $state.raw<{ of: ReadonlyMap<string, CallLog> }>({ of: new Map() });
+
+  frames: Frames | null = null;
+  readonly client: Client;
+  private lastProblem = 0;
+  private readonly callLogs = new Map<string, CallLog>();
+
+  constructor(env = browserEnvironment()) {
+    this.client = new Client(env, {
+      link: (link) => (this.link = link),
+      message: (m) => this.receive(m),
+      frame: (bytes) => this.frames?.frame(bytes),
+      failed: (e) => this.fail(e),
+    });
+  }
+
+  /** report shows an error until it is dismissed. */
+  report(e: unknown): void {
+    const { code, message, fix } =
+      e instanceof RequestError ? e : new RequestError("page", e instanceof Error ? e.message : String(e));
+    const others = this.problems.filter((p) => p.code !== code || p.message !== message);
+    this.problems = [...others, { id: ++this.lastProblem, code, message, fix }].slice(-mostProblems);
+  }
+
+  dismiss(id: number): void {
+    this.problems = this.problems.filter((p) => p.id !== id);
+  }
+
+  /** act makes a workload do something; a failure is reported and gives null. */
+  async act(id: string, action: Action): Promise<{ seqs: number[]; fds: number[] } | null> {
+    try {
+      return (await this.client.request({ type: "do", id, action }, 60_000)).result;
+    } catch (e) {
+      this.report(e);
+      return null;
+    }
+  }
+
+  async start(workload: string): Promise<Workload | null> {
+    try {
+      return (await this.client.request({ type: "start", workload }, 30_000)).workload;
+    } catch (e) {
+      this.report(e);
+      return null;
+    }
+  }
+
+  async inspect(topic: string, object: string, id: number): Promise<Detail | null> {
+    try {
+      return (await this.client.request({ type: "inspect", topic, object, id })).detail;
+    } catch {
+      return null; // the object may be gone by now; the card stays without values
+    }
+  }
+
+  private fail(e: RequestError): void {
+    if (e.topic && this.frames) this.frames.failed(e);
+    else this.report(e);
+  }
+
+  private receive(m: ServerMessage): void {
+    switch (m.type) {
+      case "hello":
+        this.hello = m;
+        break;
+      case "targets":
+        this.targets = m.targets;
+        break;
+      case "watching":
+        this.frames?.watching(m);
+        break;
+      case "gone":
+        this.frames?.gone(m);
+        break;
+      case "workloads":
+        this.workloads = m.workloads;
+        for (const w of m.workloads) if (!w.running) this.client.forget(w.id);
+        break;
+      case "calls":
+        this.addCalls(m.id, m.calls);
+        break;
+    }
+  }
+
+  private addCalls(id: string, calls: Message<"calls">["calls"]): void {
+    let log = this.callLogs.get(id);
+    if (!log) this.callLogs.set(id, (log = new CallLog()));
+    log.add(calls);
+    this.logs = { of: this.callLogs };
+  }
+}
+
+export const session = new Session();
