@@ -1,0 +1,113 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// spawn starts the first process of p's cell. It is held by ptrace at its
+// exec until limits and network are in place, so that not one instruction of
+// it runs without them.
+func (s *Sandbox) spawn(p *Process, opts Options) error {
+	cell, err := s.pen.open(opts.Name, opts.Limits)
+	if err != nil {
+		return err
+	}
+	p.cell = cell
+	if p.cmd.Env == nil {
+		p.cmd.Env = os.Environ()
+	}
+	p.cmd.Env = append(p.cmd.Env, cell.env()...)
+	s.thread.do(func() { err = s.startHeld(p, opts) })
+	if err == nil {
+		return nil
+	}
+	if p.cmd.Process != nil {
+		_ = p.cmd.Process.Kill()
+		_, _ = p.cmd.Process.Wait()
+	}
+	return errors.Join(err, cell.remove(0))
+}
+
+// startHeld runs on the sandbox's thread.
+func (s *Sandbox) startHeld(p *Process, opts Options) error {
+	attr := syscall.SysProcAttr{}
+	if p.cmd.SysProcAttr != nil {
+		attr = *p.cmd.SysProcAttr
+	}
+	attr.Pdeathsig = syscall.SIGKILL
+	attr.Ptrace = true
+	if opts.NetNS {
+		attr.Cloneflags |= unix.CLONE_NEWNET
+	}
+	p.cell.attr(&attr)
+	p.cmd.SysProcAttr = &attr
+
+	err := p.cmd.Start()
+	held := err == nil
+	if errors.Is(err, unix.EPERM) {
+		// This process is traced itself, or a filter forbids ptrace: the limits
+		// are then set some microseconds after the start.
+		attr.Ptrace = false
+		err = p.cmd.Start()
+	}
+	if errors.Is(err, unix.EPERM) && opts.NetNS {
+		return fmt.Errorf("%w: a network namespace of its own needs CAP_SYS_ADMIN; run as root", err)
+	}
+	if err != nil {
+		return err
+	}
+	if held {
+		if err := awaitExec(p.cmd); err != nil {
+			return err
+		}
+	}
+	if err := s.prepare(p.cmd.Process.Pid, opts); err != nil {
+		return err
+	}
+	if held {
+		if err := syscall.PtraceDetach(p.cmd.Process.Pid); err != nil {
+			return fmt.Errorf("letting the child run: %w", err)
+		}
+	}
+	return nil
+}
+
+// awaitExec waits for the stop that PTRACE_TRACEME makes of execve (ptrace(2)).
+func awaitExec(cmd *exec.Cmd) error {
+	for {
+		var status unix.WaitStatus
+		_, err := unix.Wait4(cmd.Process.Pid, &status, unix.WALL, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("waiting for the child's exec: %w", err)
+		}
+		if !status.Stopped() {
+			return fmt.Errorf("child ended before it began (status %#x)", status)
+		}
+		return nil
+	}
+}
+
+func (s *Sandbox) prepare(pid int, opts Options) error {
+	byRlimit := true
+	for _, l := range s.limits {
+		if l.Name == "memory" {
+			byRlimit = l.By == "RLIMIT_DATA"
+		}
+	}
+	if err := opts.Limits.setRlimits(pid, byRlimit); err != nil {
+		return err
+	}
+	if !opts.NetNS {
+		return nil
+	}
+	return raiseLoopback(pid)
+}
