@@ -1,0 +1,467 @@
+package epoll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kernelviz/internal/kernelviz"
+	"kernelviz/internal/kernelviz/wire"
+)
+
+const (
+	// instantItems is the size up to which a second pass proves that the
+	// snapshot is one instant; above, it would only find that it is not.
+	instantItems = 20000
+	// maxTries bounds how often a torn snapshot is read again for one sample,
+	// and retryTime how long.
+	maxTries  = 8
+	retryTime = 10 * time.Millisecond
+	// ownersEvery is how often the processes that share the instance are
+	// looked up.
+	ownersEvery = 2 * time.Second
+)
+
+// nodeKey tells one epitem from another that later has the same address.
+type nodeKey struct {
+	addr, file uint64
+	fd         int32
+}
+
+// watch is one eventpoll being watched through BPF.
+type watch struct {
+	view  *View
+	probe *probe
+	pid   int
+	fd    int
+	// target is what discover found; Sample finds it anew if the task that
+	// held the fd ended while others of its process live on.
+	target discoverTarget
+	id     uint32 // of the instance
+
+	owners   []discoverTarget // processes that have this instance, the target first
+	ownersAt time.Time
+
+	// mu guards the ids, which AppendSections may hand out for glyphs.
+	mu      sync.Mutex
+	nodeIDs map[nodeKey]uint32
+	keys    map[uint32]nodeKey // the reverse
+	lastID  uint32
+	fileIDs map[uint64]uint32 // struct file → id
+	lastFil uint32
+	files   map[uint32]*fileInfo // by file id
+	owner   map[uint32]uint32    // node id → pid, orphan if absent but described
+	turn    int                  // next item to describe again
+
+	waiterSince map[uint64]uint64 // wait_queue_entry → CLOCK_MONOTONIC when first seen
+	slot        *slot             // in the tracer; nil if transitions are off
+	history     history
+
+	counts  kernelviz.Truth // Samples, Torn, Marked, Lost
+	lastAt  time.Duration
+	cost    float64
+	whole   *Snapshot // the last one that held
+	longest time.Duration
+}
+
+func (v *View) open(ctx context.Context, pid, fd int) (*watch, error) {
+	t, err := v.find(ctx, pid, fd)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.probe.acquire(); err != nil {
+		return nil, err
+	}
+	w := &watch{
+		view: v, probe: v.probe, pid: pid, fd: fd, target: t,
+		nodeIDs: make(map[nodeKey]uint32), keys: make(map[uint32]nodeKey),
+		fileIDs: make(map[uint64]uint32), files: make(map[uint32]*fileInfo), owner: make(map[uint32]uint32),
+		waiterSince: make(map[uint64]uint64),
+	}
+	v.probe.mu.Lock()
+	w.id = v.probe.instanceID(t.Ep)
+	v.probe.mu.Unlock()
+	if !v.opts.NoTransitions {
+		// Without the tracepoints the picture is still true, only without what
+		// happens between snapshots.
+		if w.slot, err = v.tracer.watch(t.Ep); err != nil {
+			v.log.Warn("transitions are not watched", "target", fmt.Sprintf("%d:%d", pid, fd), "err", err)
+		}
+	}
+	return w, nil
+}
+
+// find looks up pid:fd.
+func (v *View) find(ctx context.Context, pid, fd int) (discoverTarget, error) {
+	found, err := v.probe.discover(ctx, pid)
+	if err != nil {
+		return discoverTarget{}, err
+	}
+	for _, t := range found {
+		if int(t.Fd) == fd {
+			return t, nil
+		}
+	}
+	return discoverTarget{}, missing(pid, fd)
+}
+
+// Wake implements kernelviz.Watch. Transitions wait for the next sample:
+// waking this process for each would cost the watched one.
+func (w *watch) Wake() <-chan struct{} { return nil }
+
+// Close implements kernelviz.Watch.
+func (w *watch) Close() error {
+	if w.slot != nil {
+		w.view.tracer.unwatch(w.slot)
+		w.slot = nil
+	}
+	w.probe.release()
+	return nil
+}
+
+// Sample implements kernelviz.Watch.
+func (w *watch) Sample(ctx context.Context) (kernelviz.Snapshot, error) {
+	s, err := w.sample(ctx)
+	if errors.Is(err, errTaskGone) {
+		// The thread that we knew may have ended, or exec made another the
+		// leader: the fd may live on.
+		if t, findErr := w.view.find(ctx, w.pid, w.fd); findErr == nil && t.Ep == w.target.Ep {
+			w.target = t
+			s, err = w.sample(ctx)
+		}
+	}
+	switch {
+	case errors.Is(err, errTaskGone):
+		return nil, fmt.Errorf("epoll instance %d:%d: %w: process %d has ended", w.pid, w.fd, kernelviz.ErrGone, w.pid)
+	case errors.Is(err, errFDGone):
+		return nil, fmt.Errorf("epoll instance %d:%d: %w: fd %d was closed or is another file now", w.pid, w.fd, kernelviz.ErrGone, w.fd)
+	case err != nil:
+		return nil, err
+	}
+	return s, nil
+}
+
+// sample reads until a snapshot holds, or marks it.
+func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
+	var (
+		c           capture
+		t           *tree
+		read, check time.Duration
+		instant     bool
+	)
+	w.counts.Samples++
+	wantInstant := w.whole == nil || w.whole.Items() <= instantItems
+	for try := 1; ; try++ {
+		if err := w.probe.snapshot(ctx, &w.target, wantInstant, &c); err != nil {
+			return nil, err
+		}
+		w.longest = max(w.longest, c.longest)
+		read += time.Duration(c.args.Spent)
+		began := time.Now()
+		t = buildTree(&c)
+		check += time.Since(began)
+		held := t.broken == kernelviz.BrokenNone && c.args.BadLinks == 0
+		instant = held && wantInstant && c.args.Changed == 0
+		late := try >= maxTries || read+check > retryTime && try > 1
+		if held && (instant || !wantInstant || try >= 3) {
+			break
+		}
+		if !held {
+			w.counts.Torn++
+		}
+		if late {
+			break
+		}
+		if try > 4 {
+			sleep(ctx, time.Duration(try)*200*time.Microsecond)
+		}
+	}
+	s := &Snapshot{watch: w, tree: t}
+	s.truth = w.counts
+	s.truth.Tier = w.view.tier
+	s.truth.Whole = t.broken == kernelviz.BrokenNone
+	s.truth.Broken = t.broken
+	s.truth.Instant = instant
+	s.truth.At = time.Duration(c.args.Ended)
+	s.truth.Attached = w.slot != nil
+	if !s.truth.Whole {
+		w.counts.Marked++
+		s.truth.Marked++
+		if w.whole != nil {
+			return w.stale(s, read, check), nil
+		}
+	}
+	began := time.Now()
+	err := w.fill(ctx, s, &c)
+	if err != nil {
+		return nil, err
+	}
+	check += time.Since(began)
+	w.settle(s, read, check)
+	if s.truth.Whole {
+		w.whole = s
+	}
+	return s, nil
+}
+
+// stale is the last whole snapshot under the truth of a torn one: the picture
+// stays, its age grows, and the page says why.
+func (w *watch) stale(torn *Snapshot, read, check time.Duration) *Snapshot {
+	s := *w.whole
+	at := s.truth.At
+	s.truth = torn.truth
+	s.truth.At = at
+	w.transitions(&s)
+	w.settle(&s, read, check)
+	return &s
+}
+
+// settle notes what the sample cost.
+func (w *watch) settle(s *Snapshot, read, check time.Duration) {
+	s.truth.Read, s.truth.Check = read, check
+	now := monotonic()
+	if w.lastAt != 0 && now > w.lastAt {
+		share := float64(read+check) / float64(now-w.lastAt)
+		w.cost += (share - w.cost) / 8
+	}
+	w.lastAt = now
+	s.truth.Cost = w.cost
+	if w.slot != nil {
+		s.truth.Cost += w.view.tracer.cost()
+	}
+}
+
+// fill derives everything that a frame carries from a capture.
+func (w *watch) fill(ctx context.Context, s *Snapshot, c *capture) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a := &c.args
+	s.instance = wire.InstanceRow{
+		ID: w.id, Items: uint32(len(c.nodes)), Refcount: a.Refcount,
+		Depth: uint16(s.tree.levels), BlackHeight: uint16(s.tree.blackHeight),
+		Ready: a.Ready, Overflow: a.Overflow, Waiters: a.Waiters, PollWaiters: a.PollWaiters,
+	}
+	if a.Ovflist != unactive {
+		s.instance.Scanning = 1
+	}
+	if a.Owner&^7 != 0 {
+		s.instance.Locked = 1
+	}
+	if a.BadLinks > 0 {
+		s.instance.Tearing = 1
+	}
+	if len(c.nodes) > 0 {
+		s.instance.Red = s.tree.red[0]
+	}
+	s.ready = w.list(c.ready)
+	s.overflow = w.list(c.overflow)
+	w.waiters(s, c)
+	if s.Glyphs() {
+		w.forget(s)
+	} else if err := w.rows(ctx, s, c); err != nil {
+		return err
+	}
+	w.transitions(s)
+	return nil
+}
+
+// unactive is EP_UNACTIVE_PTR: in ep->ovflist, that no scan is in progress.
+const unactive = ^uint64(0)
+
+func (w *watch) list(entries []snapshotEntry) []wire.ListRow {
+	out := make([]wire.ListRow, 0, min(len(entries), wire.MaxList))
+	for i := range entries {
+		if i == wire.MaxList {
+			break
+		}
+		e := &entries[i]
+		out = append(out, wire.ListRow{Node: w.nodeID(nodeKey{e.Item, e.File, e.Fd}), FD: e.Fd})
+	}
+	return out
+}
+
+func (w *watch) waiters(s *Snapshot, c *capture) {
+	since := make(map[uint64]uint64, len(c.waiters))
+	for i := range c.waiters {
+		e := &c.waiters[i]
+		if i == wire.MaxList {
+			break
+		}
+		first, ok := w.waiterSince[e.Entry]
+		if !ok {
+			first = c.args.Ended
+		}
+		since[e.Entry] = first
+		row := wire.WaiterRow{TID: e.Tid, PID: e.Pid, Since: first}
+		if e.Flags&wqExclusive != 0 {
+			row.Flags |= wire.WaiterExclusive
+		}
+		copy(row.Comm[:15], text(e.Comm[:]))
+		s.waiters = append(s.waiters, row)
+	}
+	w.waiterSince = since
+}
+
+// wqExclusive is WQ_FLAG_EXCLUSIVE (include/linux/wait.h).
+const wqExclusive = 1
+
+// nodeID gives the stable id of an epitem. w.mu is held.
+func (w *watch) nodeID(k nodeKey) uint32 {
+	id, ok := w.nodeIDs[k]
+	if !ok {
+		w.lastID++
+		id = w.lastID
+		w.nodeIDs[k] = id
+		w.keys[id] = k
+	}
+	return id
+}
+
+// fileID gives the stable id of a struct file. w.mu is held.
+func (w *watch) fileID(file uint64) uint32 {
+	id, ok := w.fileIDs[file]
+	if !ok {
+		w.lastFil++
+		id = w.lastFil
+		w.fileIDs[file] = id
+	}
+	return id
+}
+
+// maxIDs bounds the ids remembered for a tree of which only glyphs are drawn.
+const maxIDs = 1 << 17
+
+// forget drops all ids when too many were handed out for glyphs; the page sees
+// new objects where it looks. w.mu is held.
+func (w *watch) forget(s *Snapshot) {
+	if len(w.nodeIDs) < maxIDs {
+		return
+	}
+	clear(w.nodeIDs)
+	clear(w.keys)
+	clear(w.fileIDs)
+	clear(w.files)
+	clear(w.owner)
+}
+
+// rows writes a row for every node. w.mu is held.
+func (w *watch) rows(ctx context.Context, s *Snapshot, c *capture) error {
+	nodes := s.tree.nodes
+	ids := make([]uint32, len(nodes))
+	fileIDs := make([]uint32, len(nodes))
+	live := make(map[nodeKey]uint32, len(nodes))
+	liveFiles := make(map[uint64]uint32, len(nodes))
+	for i := range nodes {
+		n := &nodes[i]
+		k := nodeKey{n.Addr, n.File, n.Fd}
+		ids[i] = w.nodeID(k)
+		fileIDs[i] = w.fileID(n.File)
+		live[k] = ids[i]
+		liveFiles[n.File] = fileIDs[i]
+	}
+	for _, e := range [][]snapshotEntry{c.ready, c.overflow} {
+		for i := range e {
+			k := nodeKey{e[i].Item, e[i].File, e[i].Fd}
+			if id, ok := w.nodeIDs[k]; ok {
+				live[k] = id
+			}
+		}
+	}
+	w.prune(live, liveFiles)
+	if err := w.describe(ctx, nodes, ids, fileIDs); err != nil {
+		return err
+	}
+	inReady := make(map[uint64]bool, len(c.ready))
+	for i := range c.ready {
+		inReady[c.ready[i].Item] = true
+	}
+	chainKnown := c.args.BadLinks == 0 && int(c.args.Ready) == len(c.ready)
+	s.nodes = make([]wire.NodeRow, len(nodes))
+	s.index = make(map[uint32]int, len(nodes))
+	for i := range nodes {
+		n := &nodes[i]
+		r := wire.NodeRow{
+			ID: ids[i], File: fileIDs[i], FD: n.Fd, Events: n.Events, Data: n.Data,
+			Flags: uint32(n.ParentColor & bitBlack), Owner: w.owner[ids[i]],
+		}
+		if i > 0 {
+			r.Parent = ids[s.tree.parent[i]]
+		}
+		if n.LeftIndex != 0 {
+			r.Left = ids[n.LeftIndex]
+		}
+		if n.RightIndex != 0 {
+			r.Right = ids[n.RightIndex]
+		}
+		linked := n.ParentColor&bitLinked != 0
+		switch {
+		case chainKnown && inReady[n.Addr], !chainKnown && linked:
+			r.Flags |= wire.NodeReady
+		case linked && s.instance.Scanning == 1:
+			r.Flags |= wire.NodeDelivering
+			s.instance.Delivering++
+		}
+		if n.ParentColor&bitOverflow != 0 {
+			r.Flags |= wire.NodeOverflow
+		}
+		if f := w.files[fileIDs[i]]; f != nil {
+			r.Nested = f.row.Nested
+			if r.Owner == 0 {
+				r.Flags |= wire.NodeOrphan
+			}
+		}
+		s.nodes[i] = r
+		s.index[r.ID] = i
+		if s.tree.rank[i] == 0 {
+			s.instance.Leftmost = r.ID
+		}
+	}
+	if len(nodes) > 0 {
+		s.instance.Root = ids[0]
+	}
+	w.fileRows(s, fileIDs)
+	return nil
+}
+
+// prune drops the ids of items and files that are no longer there.
+func (w *watch) prune(live map[nodeKey]uint32, files map[uint64]uint32) {
+	if len(w.nodeIDs) > len(live) {
+		for k, id := range w.nodeIDs {
+			if _, ok := live[k]; !ok {
+				delete(w.nodeIDs, k)
+				delete(w.keys, id)
+				delete(w.owner, id)
+			}
+		}
+	}
+	if len(w.fileIDs) > len(files) {
+		for f, id := range w.fileIDs {
+			if _, ok := files[f]; !ok {
+				delete(w.fileIDs, f)
+				delete(w.files, id)
+			}
+		}
+	}
+}
+
+// monotonic is CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns.
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
