@@ -61,7 +61,7 @@ func run(args []string) error {
 	}
 	o.Packages, o.Args = fs.Args(), testArgs
 	if len(o.Packages) == 0 {
-		return errors.New("vmtest: no package named, for example ./internal/kernelviz/...")
+		return errors.New("vmtest: no package named: name one, such as ./internal/kernelviz/epoll")
 	}
 	if o.Kernel == "" {
 		if o.Kernel, err = vmtest.FetchKernel(ctx, *cache); err != nil {
