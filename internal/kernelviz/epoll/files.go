@@ -24,6 +24,7 @@ func (w *watch) describe(ctx context.Context, nodes []snapshotNode, ids, fileIDs
 	if err := w.findOwners(ctx); err != nil {
 		return err
 	}
+	again := time.Since(w.describedAt) >= describeEvery
 	picked := make([]int, 0, maxDescribed)
 	for i := range nodes {
 		if len(picked) == maxDescribed {
@@ -34,13 +35,19 @@ func (w *watch) describe(ctx context.Context, nodes []snapshotNode, ids, fileIDs
 		}
 	}
 	fresh := len(picked)
-	for k := 0; k < len(nodes) && len(picked) < maxDescribed; k++ {
+	for k := 0; again && k < len(nodes) && len(picked) < maxDescribed; k++ {
 		i := (w.turn + k) % len(nodes)
 		if _, known := w.owner[ids[i]]; known {
 			picked = append(picked, i)
 		}
 	}
 	w.turn += len(picked) - fresh
+	if again {
+		w.describedAt = time.Now()
+	}
+	if len(picked) == 0 {
+		return nil
+	}
 	items := make([]discoverDescribed, len(picked))
 	for k, i := range picked {
 		items[k] = discoverDescribed{Item: nodes[i].Addr, File: nodes[i].File, Fd: nodes[i].Fd}

@@ -12,7 +12,8 @@ type Snapshot struct {
 	watch    *watch // nil in the fdinfo tier
 	truth    kernelviz.Truth
 	instance wire.InstanceRow
-	tree     *tree // nil in the fdinfo tier
+	tree     *tree  // nil in the fdinfo tier
+	leftmost uint64 // ep->rbr.rb_leftmost
 	// nodes has a row per node, in breadth-first order (fdinfo: in order);
 	// empty where only glyphs are drawn.
 	nodes     []wire.NodeRow

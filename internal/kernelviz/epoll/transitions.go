@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -38,6 +39,7 @@ type tracer struct {
 	coll   *ebpf.Collection
 	reader *ringbuf.Reader
 	links  []link.Link
+	bell   *bell
 	meter  meter
 }
 
@@ -45,15 +47,16 @@ type tracer struct {
 type slot struct {
 	index   int
 	ep      uint64
-	users   int
+	users   []chan struct{} // rung when something was seen
 	pending []transitionsTransition
 	dropped uint64 // pending was full
 }
 
 func newTracer(log *slog.Logger, kfunc bool) *tracer { return &tracer{log: log, kfunc: kfunc} }
 
-// watch begins to look at ep; the first one loads and attaches the programs.
-func (t *tracer) watch(ep uint64) (*slot, error) {
+// watch begins to look at ep and rings wake, now and then, while something
+// happens there. The first watch loads and attaches the programs.
+func (t *tracer) watch(ep uint64, wake chan struct{}) (*slot, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	free := -1
@@ -62,7 +65,7 @@ func (t *tracer) watch(ep uint64) (*slot, error) {
 			free = i
 		}
 		if s != nil && s.ep == ep {
-			s.users++
+			s.users = append(s.users, wake)
 			return s, nil
 		}
 	}
@@ -75,7 +78,7 @@ func (t *tracer) watch(ep uint64) (*slot, error) {
 			return nil, err
 		}
 	}
-	t.slots[free] = &slot{index: free, ep: ep, users: 1}
+	t.slots[free] = &slot{index: free, ep: ep, users: []chan struct{}{wake}}
 	if err := t.publish(); err != nil {
 		t.slots[free] = nil
 		return nil, err
@@ -83,11 +86,11 @@ func (t *tracer) watch(ep uint64) (*slot, error) {
 	return t.slots[free], nil
 }
 
-func (t *tracer) unwatch(s *slot) {
+func (t *tracer) unwatch(s *slot, wake chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.users--
-	if s.users > 0 {
+	s.users = slices.DeleteFunc(s.users, func(c chan struct{}) bool { return c == wake })
+	if len(s.users) > 0 {
 		return
 	}
 	t.slots[s.index] = nil
@@ -132,7 +135,31 @@ func (t *tracer) attach() error {
 		t.links = append(t.links, l)
 	}
 	t.meter = meter{}
+	if t.bell, err = newBell(t.coll.Maps[transitionsMapTransitions].FD(), t.ring); err != nil {
+		return fmt.Errorf("waiting for transitions: %w", err)
+	}
 	return nil
+}
+
+// ring tells every watch that the programs saw something.
+func (t *tracer) ring() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.coll == nil {
+		return
+	}
+	t.drain()
+	for _, s := range t.slots {
+		if s == nil || len(s.pending) == 0 {
+			continue
+		}
+		for _, c := range s.users {
+			select {
+			case c <- struct{}{}:
+			default:
+			}
+		}
+	}
 }
 
 // detach undoes attach, however far it came. t.mu is held.
@@ -143,6 +170,10 @@ func (t *tracer) detach() {
 		}
 	}
 	t.links = nil
+	if t.bell != nil {
+		t.bell.close()
+		t.bell = nil
+	}
 	if t.reader != nil {
 		t.reader.Close()
 		t.reader = nil

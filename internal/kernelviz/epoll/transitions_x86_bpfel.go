@@ -44,6 +44,7 @@ const (
 	transitionsMapTransitions      = "transitions"
 	transitionsProgSchedWaking     = "sched_waking"
 	transitionsProgSysExit         = "sys_exit"
+	transitionsVarLastWakeup       = "last_wakeup"
 	transitionsVarSlotCount        = "slot_count"
 	transitionsVarSlots            = "slots"
 	transitionsVarTransitionLayout = "transition_layout"
@@ -107,6 +108,7 @@ type transitionsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type transitionsVariableSpecs struct {
+	LastWakeup       *ebpf.VariableSpec `ebpf:"last_wakeup"`
 	SlotCount        *ebpf.VariableSpec `ebpf:"slot_count"`
 	Slots            *ebpf.VariableSpec `ebpf:"slots"`
 	TransitionLayout *ebpf.VariableSpec `ebpf:"transition_layout"`
@@ -146,6 +148,7 @@ func (m *transitionsMaps) Close() error {
 //
 // It can be passed to loadTransitionsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type transitionsVariables struct {
+	LastWakeup       *ebpf.Variable `ebpf:"last_wakeup"`
 	SlotCount        *ebpf.Variable `ebpf:"slot_count"`
 	Slots            *ebpf.Variable `ebpf:"slots"`
 	TransitionLayout *ebpf.Variable `ebpf:"transition_layout"`

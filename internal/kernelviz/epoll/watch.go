@@ -1,11 +1,14 @@
 package epoll
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +27,9 @@ const (
 	// ownersEvery is how often the processes that share the instance are
 	// looked up.
 	ownersEvery = 2 * time.Second
+	// describeEvery is how often a tree that does not change is looked at for
+	// what its files are and who has them open.
+	describeEvery = 100 * time.Millisecond
 )
 
 // nodeKey tells one epitem from another that later has the same address.
@@ -56,9 +62,12 @@ type watch struct {
 	files   map[uint32]*fileInfo // by file id
 	owner   map[uint32]uint32    // node id → pid, orphan if absent but described
 	turn    int                  // next item to describe again
+	// describedAt is when the items were last looked at.
+	describedAt time.Time
 
 	waiterSince map[uint64]uint64 // wait_queue_entry → CLOCK_MONOTONIC when first seen
 	slot        *slot             // in the tracer; nil if transitions are off
+	wake        chan struct{}     // rung by the tracer; capacity 1
 	history     history
 
 	counts  kernelviz.Truth // Samples, Torn, Marked, Lost
@@ -80,7 +89,7 @@ func (v *View) open(ctx context.Context, pid, fd int) (*watch, error) {
 		view: v, probe: v.probe, pid: pid, fd: fd, target: t,
 		nodeIDs: make(map[nodeKey]uint32), keys: make(map[uint32]nodeKey),
 		fileIDs: make(map[uint64]uint32), files: make(map[uint32]*fileInfo), owner: make(map[uint32]uint32),
-		waiterSince: make(map[uint64]uint64),
+		waiterSince: make(map[uint64]uint64), wake: make(chan struct{}, 1),
 	}
 	v.probe.mu.Lock()
 	w.id = v.probe.instanceID(t.Ep)
@@ -88,7 +97,7 @@ func (v *View) open(ctx context.Context, pid, fd int) (*watch, error) {
 	if !v.opts.NoTransitions {
 		// Without the tracepoints the picture is still true, only without what
 		// happens between snapshots.
-		if w.slot, err = v.tracer.watch(t.Ep); err != nil {
+		if w.slot, err = v.tracer.watch(t.Ep, w.wake); err != nil {
 			v.log.Warn("transitions are not watched", "target", fmt.Sprintf("%d:%d", pid, fd), "err", err)
 		}
 	}
@@ -109,14 +118,18 @@ func (v *View) find(ctx context.Context, pid, fd int) (discoverTarget, error) {
 	return discoverTarget{}, missing(pid, fd)
 }
 
-// Wake implements kernelviz.Watch. Transitions wait for the next sample:
-// waking this process for each would cost the watched one.
-func (w *watch) Wake() <-chan struct{} { return nil }
+// Wake implements kernelviz.Watch.
+func (w *watch) Wake() <-chan struct{} {
+	if w.slot == nil {
+		return nil
+	}
+	return w.wake
+}
 
 // Close implements kernelviz.Watch.
 func (w *watch) Close() error {
 	if w.slot != nil {
-		w.view.tracer.unwatch(w.slot)
+		w.view.tracer.unwatch(w.slot, w.wake)
 		w.slot = nil
 	}
 	w.probe.release()
@@ -162,7 +175,7 @@ func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
 		w.longest = max(w.longest, c.longest)
 		read += time.Duration(c.args.Spent)
 		began := time.Now()
-		t = buildTree(&c)
+		t = w.tree(&c)
 		check += time.Since(began)
 		held := t.broken == kernelviz.BrokenNone && c.args.BadLinks == 0
 		instant = held && wantInstant && c.args.Changed == 0
@@ -180,7 +193,7 @@ func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
 			sleep(ctx, time.Duration(try)*200*time.Microsecond)
 		}
 	}
-	s := &Snapshot{watch: w, tree: t}
+	s := &Snapshot{watch: w, tree: t, leftmost: c.args.Leftmost}
 	s.truth = w.counts
 	s.truth.Tier = w.view.tier
 	s.truth.Whole = t.broken == kernelviz.BrokenNone
@@ -206,6 +219,28 @@ func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
 		w.whole = s
 	}
 	return s, nil
+}
+
+// tree checks a capture. One that reads like the last whole tree is that tree.
+func (w *watch) tree(c *capture) *tree {
+	if w.whole == nil || !sameCapture(c, w.whole) {
+		return buildTree(c)
+	}
+	return w.whole.tree
+}
+
+// sameCapture tells that nothing the tree is made of differs from s.
+func sameCapture(c *capture, s *Snapshot) bool {
+	a := &c.args
+	if len(c.nodes) == 0 || len(c.nodes) != len(s.tree.nodes) || a.Foreign > 0 || a.RootMoved != 0 ||
+		a.Refcount != s.instance.Refcount || a.Leftmost != s.leftmost {
+		return false
+	}
+	return bytes.Equal(rawBytes(c.nodes), rawBytes(s.tree.nodes))
+}
+
+func rawBytes(nodes []snapshotNode) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&nodes[0])), len(nodes)*int(unsafe.Sizeof(nodes[0])))
 }
 
 // stale is the last whole snapshot under the truth of a torn one: the picture
@@ -351,6 +386,11 @@ func (w *watch) forget(s *Snapshot) {
 // rows writes a row for every node. w.mu is held.
 func (w *watch) rows(ctx context.Context, s *Snapshot, c *capture) error {
 	nodes := s.tree.nodes
+	if last := w.whole; last != nil && last.tree == s.tree && time.Since(w.describedAt) < describeEvery && s.sameLists(last) {
+		s.nodes, s.index, s.files, s.fileIndex = last.nodes, last.index, last.files, last.fileIndex
+		s.instance.Root, s.instance.Leftmost, s.instance.Delivering = last.instance.Root, last.instance.Leftmost, last.instance.Delivering
+		return nil
+	}
 	ids := make([]uint32, len(nodes))
 	fileIDs := make([]uint32, len(nodes))
 	live := make(map[nodeKey]uint32, len(nodes))
@@ -425,6 +465,12 @@ func (w *watch) rows(ctx context.Context, s *Snapshot, c *capture) error {
 	}
 	w.fileRows(s, fileIDs)
 	return nil
+}
+
+// sameLists tells that the nodes' flags cannot differ from those of last.
+func (s *Snapshot) sameLists(last *Snapshot) bool {
+	return s.instance.Scanning == last.instance.Scanning && s.instance.Tearing == last.instance.Tearing &&
+		s.instance.Ready == last.instance.Ready && slices.Equal(s.ready, last.ready)
 }
 
 // prune drops the ids of items and files that are no longer there.

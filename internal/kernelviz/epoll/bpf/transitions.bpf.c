@@ -29,6 +29,9 @@ struct watched {
 	u64 lost; /* transitions for which the ring had no room */
 };
 
+#define WAKEUP_GAP 8000000ULL /* ns */
+
+u64 last_wakeup;
 struct watched slots[MAX_SLOTS];
 u32 slot_count;
 
@@ -110,7 +113,16 @@ static __always_inline void look(struct watched *w, u8 cause)
 		t->item = item;
 		t->fd = fd;
 	}
-	bpf_ringbuf_submit(t, BPF_RB_NO_WAKEUP);
+	/*
+	 * Waking the reader costs the thread that is being watched, so it is
+	 * done seldom; the rest is read with the next sample.
+	 */
+	u64 wakeup = BPF_RB_NO_WAKEUP;
+	if (t->time - last_wakeup > WAKEUP_GAP) {
+		last_wakeup = t->time;
+		wakeup = BPF_RB_FORCE_WAKEUP;
+	}
+	bpf_ringbuf_submit(t, wakeup);
 }
 
 static __always_inline void look_at_all(u8 cause)

@@ -38,6 +38,7 @@ enum bpf_map_type {
 enum {
 	BPF_F_MMAPABLE = 1U << 10,
 	BPF_RB_NO_WAKEUP = 1U << 0,
+	BPF_RB_FORCE_WAKEUP = 1U << 1,
 };
 
 #include <bpf/bpf_helpers.h>
