@@ -2,8 +2,11 @@ package epoll
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"kernelviz/internal/kernelviz"
 )
@@ -11,16 +14,21 @@ import (
 // maxStruct bounds the bytes read of one struct.
 const maxStruct = 2048
 
-// Inspect implements kernelviz.Watch: "instance" (id 0), "node", "file" (by
-// node id of an item on it) and "waiter" are structs of the running kernel.
+// Inspect implements kernelviz.Watch. Objects are "instance" (id 0), "node",
+// "file" (both by the ids of the frame) and "waiter" (by thread id): structs of
+// the running kernel.
 func (w *watch) Inspect(_ context.Context, object string, id uint32) (kernelviz.Detail, error) {
 	switch object {
 	case "instance":
 		return w.inspectInstance()
 	case "node":
 		return w.inspectNode(id)
+	case "file":
+		return w.inspectFile(id)
+	case "waiter":
+		return w.inspectWaiter(id)
 	}
-	return kernelviz.Detail{}, fmt.Errorf("there is no object %q to inspect; want instance or node", object)
+	return kernelviz.Detail{}, fmt.Errorf("there is no object %q to inspect; want instance, node, file or waiter", object)
 }
 
 func (w *watch) inspectInstance() (kernelviz.Detail, error) {
@@ -55,6 +63,46 @@ func (w *watch) inspectNode(id uint32) (kernelviz.Detail, error) {
 	return d, nil
 }
 
+func (w *watch) inspectFile(id uint32) (kernelviz.Detail, error) {
+	d := kernelviz.Detail{Object: "file", ID: id, Title: fmt.Sprintf("file #%d", id)}
+	addr := uint64(0)
+	w.mu.Lock()
+	for file, known := range w.fileIDs {
+		if known == id {
+			addr = file
+		}
+	}
+	if f := w.files[id]; f != nil {
+		d.Title += " " + FileText(&f.row)
+	}
+	w.mu.Unlock()
+	if addr == 0 {
+		return d, fmt.Errorf("file %d: %w: no item watches it any more", id, kernelviz.ErrGone)
+	}
+	b, err := w.structAt("file", "include/linux/fs.h", addr)
+	if err != nil {
+		return d, err
+	}
+	d.Structs = append(d.Structs, b)
+	return d, nil
+}
+
+func (w *watch) inspectWaiter(tid uint32) (kernelviz.Detail, error) {
+	d := kernelviz.Detail{Object: "waiter", ID: tid, Title: fmt.Sprintf("tid %d", tid)}
+	w.mu.Lock()
+	entry := w.waiterEntry[tid]
+	w.mu.Unlock()
+	if entry == 0 {
+		return d, fmt.Errorf("thread %d: %w: it does not wait any more", tid, kernelviz.ErrGone)
+	}
+	b, err := w.structAt("wait_queue_entry", "include/linux/wait.h", entry)
+	if err != nil {
+		return d, err
+	}
+	d.Structs = append(d.Structs, b)
+	return d, nil
+}
+
 // structAt reads one struct and renders it by this kernel's BTF.
 func (w *watch) structAt(name, source string, addr uint64) (kernelviz.Bytes, error) {
 	size := w.view.kernel.Size(name)
@@ -69,7 +117,29 @@ func (w *watch) structAt(name, source string, addr uint64) (kernelviz.Bytes, err
 	if err != nil {
 		return kernelviz.Bytes{}, err
 	}
+	fields = slices.DeleteFunc(fields, func(f kernelviz.Field) bool {
+		// struct epitem reuses rbn as an rcu_head once it is freed.
+		return name == "epitem" && strings.HasPrefix(f.Path, "rcu.")
+	})
+	for i := range fields {
+		explain(&fields[i], raw)
+	}
 	return kernelviz.Bytes{Name: "struct " + name, Size: size, Source: source, Fields: fields}, nil
+}
+
+// explain puts the values that have a meaning of their own into words.
+func explain(f *kernelviz.Field, raw []byte) {
+	if f.Offset+f.Size > len(raw) {
+		return
+	}
+	b := raw[f.Offset : f.Offset+f.Size]
+	switch {
+	case f.Path == "event.events" && f.Size == 4:
+		mask := binary.NativeEndian.Uint32(b)
+		f.Value = fmt.Sprintf("%#x %s", mask, EventNames(mask))
+	case (f.Path == "ovflist_next" || f.Path == "next" || f.Path == "ovflist") && f.Size == 8 && binary.NativeEndian.Uint64(b) == unactive:
+		f.Value = "EP_UNACTIVE_PTR"
+	}
 }
 
 // resolve names what a kernel address points to: kernel addresses stay home
@@ -80,10 +150,10 @@ func (w *watch) resolve(p, self, size uint64) string {
 		suffix = fmt.Sprintf(" %#x", p)
 	}
 	if p >= self && p < self+size {
-		return fmt.Sprintf("itself+%d", p-self) + suffix
+		return "itself" + plus(p-self) + suffix
 	}
 	if p >= w.target.Ep && p < w.target.Ep+uint64(w.view.kernel.Size("eventpoll")) {
-		return fmt.Sprintf("epoll #%d+%d", w.id, p-w.target.Ep) + suffix
+		return fmt.Sprintf("epoll #%d", w.id) + plus(p-w.target.Ep) + suffix
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -93,15 +163,19 @@ func (w *watch) resolve(p, self, size uint64) string {
 	itemSize := uint64(w.view.kernel.Size("epitem"))
 	for k := range w.nodeIDs {
 		if p >= k.addr && p < k.addr+itemSize {
-			text := fmt.Sprintf("epitem of fd %d", k.fd)
-			if p > k.addr {
-				text += fmt.Sprintf("+%d", p-k.addr)
-			}
-			return text + suffix
+			return fmt.Sprintf("epitem of fd %d", k.fd) + plus(p-k.addr) + suffix
 		}
 	}
 	if suffix != "" {
 		return suffix[1:]
 	}
 	return ""
+}
+
+// plus writes an offset into a struct; none at its start.
+func plus(offset uint64) string {
+	if offset == 0 {
+		return ""
+	}
+	return fmt.Sprintf("+%d", offset)
 }

@@ -66,6 +66,7 @@ type watch struct {
 	describedAt time.Time
 
 	waiterSince map[uint64]uint64 // wait_queue_entry → CLOCK_MONOTONIC when first seen
+	waiterEntry map[uint32]uint64 // thread → its wait_queue_entry
 	slot        *slot             // in the tracer; nil if transitions are off
 	wake        chan struct{}     // rung by the tracer; capacity 1
 	history     history
@@ -321,6 +322,7 @@ func (w *watch) list(entries []snapshotEntry) []wire.ListRow {
 
 func (w *watch) waiters(s *Snapshot, c *capture) {
 	since := make(map[uint64]uint64, len(c.waiters))
+	w.waiterEntry = make(map[uint32]uint64, len(c.waiters))
 	for i := range c.waiters {
 		e := &c.waiters[i]
 		if i == wire.MaxList {
@@ -331,6 +333,7 @@ func (w *watch) waiters(s *Snapshot, c *capture) {
 			first = c.args.Ended
 		}
 		since[e.Entry] = first
+		w.waiterEntry[e.Tid] = e.Entry
 		row := wire.WaiterRow{TID: e.Tid, PID: e.Pid, Since: first}
 		if e.Flags&wqExclusive != 0 {
 			row.Flags |= wire.WaiterExclusive
@@ -393,25 +396,12 @@ func (w *watch) rows(ctx context.Context, s *Snapshot, c *capture) error {
 	}
 	ids := make([]uint32, len(nodes))
 	fileIDs := make([]uint32, len(nodes))
-	live := make(map[nodeKey]uint32, len(nodes))
-	liveFiles := make(map[uint64]uint32, len(nodes))
 	for i := range nodes {
 		n := &nodes[i]
-		k := nodeKey{n.Addr, n.File, n.Fd}
-		ids[i] = w.nodeID(k)
+		ids[i] = w.nodeID(nodeKey{n.Addr, n.File, n.Fd})
 		fileIDs[i] = w.fileID(n.File)
-		live[k] = ids[i]
-		liveFiles[n.File] = fileIDs[i]
 	}
-	for _, e := range [][]snapshotEntry{c.ready, c.overflow} {
-		for i := range e {
-			k := nodeKey{e[i].Item, e[i].File, e[i].Fd}
-			if id, ok := w.nodeIDs[k]; ok {
-				live[k] = id
-			}
-		}
-	}
-	w.prune(live, liveFiles)
+	w.prune(c, ids, fileIDs)
 	if err := w.describe(ctx, nodes, ids, fileIDs); err != nil {
 		return err
 	}
@@ -473,20 +463,34 @@ func (s *Snapshot) sameLists(last *Snapshot) bool {
 		s.instance.Ready == last.instance.Ready && slices.Equal(s.ready, last.ready)
 }
 
-// prune drops the ids of items and files that are no longer there.
-func (w *watch) prune(live map[nodeKey]uint32, files map[uint64]uint32) {
-	if len(w.nodeIDs) > len(live) {
+// prune drops the ids of items and files that are no longer there. w.mu is held.
+func (w *watch) prune(c *capture, ids, fileIDs []uint32) {
+	if len(w.nodeIDs) > len(ids) {
+		live := make(map[uint32]bool, len(ids))
+		for _, id := range ids {
+			live[id] = true
+		}
+		// A list may still hold an item that the tree had not, or no longer.
+		for _, list := range [][]snapshotEntry{c.ready, c.overflow} {
+			for i := range list {
+				live[w.nodeIDs[nodeKey{list[i].Item, list[i].File, list[i].Fd}]] = true
+			}
+		}
 		for k, id := range w.nodeIDs {
-			if _, ok := live[k]; !ok {
+			if !live[id] {
 				delete(w.nodeIDs, k)
 				delete(w.keys, id)
 				delete(w.owner, id)
 			}
 		}
 	}
-	if len(w.fileIDs) > len(files) {
+	if len(w.fileIDs) > len(fileIDs) {
+		live := make(map[uint32]bool, len(fileIDs))
+		for _, id := range fileIDs {
+			live[id] = true
+		}
 		for f, id := range w.fileIDs {
-			if _, ok := files[f]; !ok {
+			if !live[id] {
 				delete(w.fileIDs, f)
 				delete(w.files, id)
 			}
