@@ -38,8 +38,8 @@ describe("tokens", () => {
 
     it.each([
       ["on-accent", "accent"],
-      ["on-black", "black-fill"],
-      ["red", "red-fill"],
+      ["blacktext", "blackfill"],
+      ["red", "redfill"],
       ["ready", "ready-wash"],
       ["warn", "warn-wash"],
       ["bad", "bad-wash"],

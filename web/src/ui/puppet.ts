@@ -1,0 +1,53 @@
+// What the puppet panel offers: kept apart from how it looks.
+
+import { eventNames, type EpollModel } from "../core";
+import type { PuppetState } from "../net/messages";
+
+/** Flags of epoll_event.events, inputs first, then how they are reported. */
+export const eventFlags = [
+  "EPOLLIN",
+  "EPOLLOUT",
+  "EPOLLPRI",
+  "EPOLLRDHUP",
+  "EPOLLET",
+  "EPOLLONESHOT",
+  "EPOLLEXCLUSIVE",
+] as const;
+
+export const mostAdded = 10_000;
+export const threads = Array.from({ length: 16 }, (_, i) => i + 1);
+
+/** FdRow is a line of the list of descriptors. */
+export interface FdRow {
+  fd: number;
+  kind: string;
+  peer: number;
+  readable: boolean;
+  /** Instances that hold it, by fd. */
+  in: number[];
+  /** It is an epoll instance itself. */
+  epoll: boolean;
+}
+
+/** fdRows lists what the puppet has open, by fd, filtered by fd or kind. */
+export function fdRows(state: PuppetState | null, filter: string): FdRow[] {
+  if (!state) return [];
+  const epolls = new Set(state.epolls.map((e) => e.fd));
+  const word = filter.trim().toLowerCase();
+  return state.fds
+    .map((f) => ({ ...f, epoll: epolls.has(f.fd) }))
+    .filter((f) => !word || String(f.fd) === word || f.kind.includes(word))
+    .sort((a, b) => a.fd - b.fd);
+}
+
+/** eventsOf is the mask that the watched instance holds for an fd; null if it holds none. */
+export function eventsOf(model: EpollModel, fd: number): string[] | null {
+  for (const node of model.nodes.values()) if (node.fd === fd) return eventNames(node.events);
+  return null;
+}
+
+/** clampNumber reads a number field: whole, within bounds, or the fallback. */
+export function clampNumber(value: unknown, lo: number, hi: number, fallback: number): number {
+  const n = Math.round(Number(value));
+  return value === "" || value === null || !Number.isFinite(n) ? fallback : Math.min(hi, Math.max(lo, n));
+}

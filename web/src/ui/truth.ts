@@ -1,0 +1,147 @@
+// The strip of truth: what the page may say about the picture it shows.
+
+import type { Instance, Truth } from "../core";
+import type { Key } from "../i18n/index.svelte";
+import type { Params } from "../i18n/format";
+import type { Tier } from "../net/messages";
+import type { Mode } from "./stage";
+import { duration, nanos, percent } from "./words";
+
+/** Fact is one item of the strip: a sentence with its tooltip. */
+export interface Fact {
+  id: string;
+  text: Key;
+  tip: Key;
+  params: Params;
+  tone: "plain" | "good" | "warn" | "bad";
+}
+
+export interface Telling {
+  truth: Truth;
+  instance: Instance | null;
+  tiers: readonly Tier[];
+  mode: Mode;
+  /** ms since the frame came, and between the picture shown and the newest. */
+  since: number;
+  behind: number;
+  /** Frames this page missed. */
+  skipped: number;
+}
+
+/** The invariants of an epoll snapshot, by number from 1 (internal/kernelviz/epoll/model.go). */
+const broken: readonly Key[] = [
+  "broken.foreign",
+  "broken.parent",
+  "broken.order",
+  "broken.redred",
+  "broken.blackheight",
+  "broken.count",
+  "broken.root",
+  "broken.incomplete",
+  "broken.moved",
+  "broken.leftmost",
+];
+
+/** brokenKey is the sentence about the invariant that did not hold. */
+export function brokenKey(n: number): Key {
+  return broken[n - 1] ?? "broken.other";
+}
+
+export function facts(f: Telling): Fact[] {
+  const { truth, mode } = f;
+  const tier = f.tiers[truth.tier];
+  const out: Fact[] = [
+    {
+      id: "source",
+      text: mode === "live" ? "truth.live" : "truth.replay",
+      tip: mode === "live" ? "truth.live.tip" : "truth.replay.tip",
+      params: { behind: duration(f.behind) },
+      tone: "plain",
+    },
+    {
+      id: "tier",
+      text: "truth.tier",
+      tip: "truth.tier.tip",
+      params: { tier: tier?.label ?? "?", reason: tier?.reason ?? "" },
+      tone: "plain",
+    },
+  ];
+  if (mode === "live") {
+    out.push({
+      id: "age",
+      text: "truth.age",
+      tip: "truth.age.tip",
+      params: {
+        age: duration(truth.age / 1e6 + f.since),
+        read: nanos(truth.read),
+        check: nanos(truth.check),
+      },
+      tone: "plain",
+    });
+  }
+  out.push({
+    id: "torn",
+    text: "truth.torn",
+    tip: "truth.torn.tip",
+    params: { n: truth.torn, of: truth.samples },
+    tone: "plain",
+  });
+  if (truth.marked > 0) {
+    out.push({
+      id: "marked",
+      text: "truth.marked",
+      tip: "truth.marked.tip",
+      params: { n: truth.marked },
+      tone: "warn",
+    });
+  }
+  const skipped = f.skipped + truth.skipped;
+  out.push({
+    id: "skipped",
+    text: "truth.skipped",
+    tip: "truth.skipped.tip",
+    params: { n: skipped },
+    tone: "plain",
+  });
+  if (truth.attached || truth.lost > 0) {
+    out.push({
+      id: "lost",
+      text: "truth.lost",
+      tip: "truth.lost.tip",
+      params: { n: truth.lost },
+      tone: truth.lost > 0 ? "warn" : "plain",
+    });
+  }
+  out.push({
+    id: "cost",
+    text: "truth.cost",
+    tip: "truth.cost.tip",
+    params: { cost: percent(truth.cost) },
+    tone: "plain",
+  });
+  out.push(shape(f), ...instant(f));
+  return out;
+}
+
+function shape({ truth, instance }: Telling): Fact {
+  if (instance?.membership) {
+    return { id: "shape", text: "truth.membership", tip: "truth.membership.tip", params: {}, tone: "warn" };
+  }
+  if (truth.whole) {
+    return { id: "shape", text: "truth.whole", tip: "truth.whole.tip", params: {}, tone: "good" };
+  }
+  return {
+    id: "shape",
+    text: "truth.broken",
+    tip: "truth.broken.tip",
+    params: { n: truth.broken },
+    tone: "bad",
+  };
+}
+
+function instant({ truth, instance }: Telling): Fact[] {
+  if (!truth.whole || instance?.membership) return [];
+  return truth.instant
+    ? [{ id: "instant", text: "truth.instant", tip: "truth.instant.tip", params: {}, tone: "good" }]
+    : [{ id: "instant", text: "truth.legal", tip: "truth.legal.tip", params: {}, tone: "plain" }];
+}

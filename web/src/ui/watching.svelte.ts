@@ -1,0 +1,142 @@
+// What the components around the canvas show of the stage, a few times a
+// second. The canvas itself reads the stage directly.
+
+import { EpollModel, parseHeader, type SceneCounts, type SceneWords } from "../core";
+import { t } from "../i18n/index.svelte";
+import type { RequestError } from "../net/client";
+import type { Detail, Message, Target, View } from "../net/messages";
+import { session, type Frames } from "./session.svelte";
+import { Stage, type Mode } from "./stage";
+
+/** Status of the watch: `opening` until the first frame. */
+export type Status =
+  | { state: "opening" }
+  | { state: "watching" }
+  | { state: "gone"; reason: string }
+  | { state: "failed"; message: string; fix: string };
+
+const publishEveryMs = 100;
+
+export class Watching implements Frames {
+  status = $state.raw<Status>({ state: "opening" });
+  target = $state.raw<Target | null>(null);
+  model = $state.raw<EpollModel>(EpollModel.empty);
+  mode = $state.raw<Mode>("live");
+  rate = $state(0);
+  behind = $state(0);
+  span = $state.raw<{ from: number; to: number } | null>(null);
+  cursor = $state(0); // clock of the picture shown, ms
+  skipped = $state(0);
+  arrived = $state(0);
+  hovered = $state(0);
+  focused = $state(0);
+  counts = $state.raw<SceneCounts | null>(null);
+  /** Raised with every publication: what is read from the stage is new. */
+  tick = $state(0);
+  /** What the canvas shows now: for tests and measurements. */
+  drawn = { sequence: 0, time: 0, at: 0 };
+  /** Frames that could not be decoded. */
+  unreadable = $state("");
+
+  readonly stage: Stage;
+  /** Set by the component that owns the canvas. */
+  draw: () => void = () => {};
+  private id = 0;
+  private publishedAt = 0;
+  private trailing: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(readonly topic: string) {
+    const reduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.stage = new Stage(
+      {
+        now: () => performance.now(),
+        watch: (view: View) => session.client.watch(topic, view),
+        key: () => session.client.key(topic),
+        dirty: () => this.dirty(),
+        words: sceneWords,
+      },
+      reduced,
+    );
+  }
+
+  close(): void {
+    if (this.trailing) clearTimeout(this.trailing);
+    if (session.frames === this) session.frames = null;
+    session.client.unwatch(this.topic);
+  }
+
+  watching(m: Message<"watching">): void {
+    if (m.topic !== this.topic) return;
+    this.id = m.id;
+    this.target = m.target;
+  }
+
+  gone(m: Message<"gone">): void {
+    if (m.topic === this.topic) this.status = { state: "gone", reason: m.reason };
+  }
+
+  failed(e: RequestError): void {
+    if (e.topic === this.topic) this.status = { state: "failed", message: e.message, fix: e.fix };
+  }
+
+  /** lost says that the connection went: topic ids and sequences begin again. */
+  lost(): void {
+    this.id = 0;
+    this.stage.reconnected();
+  }
+
+  frame(bytes: ArrayBuffer): void {
+    try {
+      if (parseHeader(new DataView(bytes)).topic !== this.id) return;
+      this.stage.push(bytes);
+      this.unreadable = "";
+      if (this.status.state !== "watching") this.status = { state: "watching" };
+    } catch (e) {
+      this.unreadable = e instanceof Error ? e.message : String(e);
+      session.client.key(this.topic);
+    }
+  }
+
+  inspect(object: string, id: number): Promise<Detail | null> {
+    return session.inspect(this.topic, object, id);
+  }
+
+  private dirty(): void {
+    this.draw();
+    const wait = this.publishedAt + publishEveryMs - performance.now();
+    if (wait <= 0) this.publish();
+    else this.trailing ??= setTimeout(() => this.publish(), wait);
+  }
+
+  /** publish copies what the components read. */
+  publish(): void {
+    if (this.trailing) clearTimeout(this.trailing);
+    this.trailing = null;
+    this.publishedAt = performance.now();
+    const { stage } = this;
+    this.model = stage.model;
+    this.mode = stage.mode;
+    this.rate = stage.rate;
+    this.behind = stage.behind;
+    this.span = stage.history.span();
+    this.cursor = stage.history.cursor?.at ?? this.span?.to ?? 0;
+    this.skipped = stage.skipped;
+    this.arrived = stage.arrived;
+    this.hovered = stage.hovered;
+    this.focused = stage.focused;
+    this.counts = stage.at(this.publishedAt)?.counts ?? null;
+    this.tick++;
+  }
+}
+
+function sceneWords(): SceneWords {
+  return {
+    rdllist: t("scene.rdllist"),
+    ovflist: t("scene.ovflist"),
+    wq: t("scene.wq"),
+    none: t("scene.none"),
+    inactive: t("scene.inactive"),
+    more: t("scene.more"),
+    exclusive: t("scene.exclusive"),
+  };
+}
