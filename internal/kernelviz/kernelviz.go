@@ -125,6 +125,8 @@ type View interface {
 // Watch is one object being watched. Sample, Inspect and Close are called from
 // one goroutine at a time.
 type Watch interface {
+	// Target describes the object as it was opened.
+	Target() Target
 	// Sample reads the object now. An error wrapping ErrGone ends the watch.
 	// The snapshot is immutable and stays valid after the next Sample.
 	Sample(ctx context.Context) (Snapshot, error)

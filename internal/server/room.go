@@ -24,9 +24,10 @@ const (
 	costShare = 20
 	// urgentShare is the same for samples that somebody's action asked for.
 	urgentShare = 2
-	// quietEvery is how often a frame is sent although nothing changed, so
-	// that the page's age of the picture stays true.
-	quietEvery = 500 * time.Millisecond
+	// quietEvery is how long a frame without changes is held back. With the
+	// turn that follows, that makes two frames a second, so that the page's age
+	// of the picture stays true.
+	quietEvery = 450 * time.Millisecond
 	// keyEvery is how often one page may hurry its room by asking for a key
 	// frame; asked more often, it waits for its turn.
 	keyEvery = 250 * time.Millisecond
@@ -331,10 +332,9 @@ func (r *room) open(ctx context.Context) error {
 	}
 	r.watch = watch
 	r.generation = r.hub.nextGeneration()
-	target := r.hub.targets.find(ctx, r.topic)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.target = target
+	r.target = watch.Target()
 	for _, g := range r.groups {
 		g.base = nil
 		g.urgent = true

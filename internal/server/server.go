@@ -135,10 +135,12 @@ func (s *Server) Handler() http.Handler {
 		r.Use(s.guard.protect)
 		r.Get("/ws", s.connect)
 		r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
-		r.Get("/api/v1/targets", s.apiTargets)
-		r.Get("/api/v1/doctor", s.apiDoctor)
-		r.HandleFunc("/api/*", func(w http.ResponseWriter, r *http.Request) {
-			writeRefusal(w, r, http.StatusNotFound, problemf(CodeNotFound, "", "no route %s %.100s", r.Method, r.URL.Path))
+		r.Route("/api", func(r chi.Router) {
+			r.Get("/v1/targets", s.apiTargets)
+			r.Get("/v1/doctor", s.apiDoctor)
+			r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+				writeRefusal(w, r, http.StatusNotFound, problemf(CodeNotFound, "", "no route %.100s", r.URL.Path))
+			})
 		})
 		if s.options.Dev != nil {
 			r.Handle("/*", devProxy(s.options.Dev))

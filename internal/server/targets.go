@@ -144,16 +144,3 @@ func compareTargets(a, b kernelviz.Target) int {
 	}
 	return strings.Compare(a.Name, b.Name)
 }
-
-// find describes a target that has just been opened. Where it is not in the
-// list, what its topic says has to do.
-func (t *targetList) find(ctx context.Context, topic kernelviz.Topic) kernelviz.Target {
-	for _, fresh := range []time.Duration{targetsEvery, 0} {
-		for _, target := range t.refresh(ctx, fresh) {
-			if target.View == topic.View && target.Name == topic.Name {
-				return target
-			}
-		}
-	}
-	return kernelviz.Target{View: topic.View, Name: topic.Name, Items: -1}
-}
