@@ -81,8 +81,9 @@ export interface GlyphShape {
   y2: number;
   /** Red nodes among its nodes, 0..1. */
   share: number;
-  /** Exact number of nodes. */
+  /** Exact number of nodes: the ranks [lo, lo + count). */
   count: number;
+  lo: number;
   /** Ready nodes among them, exact. */
   ready: number;
   /** The count for people; "" where there is no room. */
@@ -102,6 +103,8 @@ export interface RingShape {
 }
 
 export interface TextShape {
+  /** Node id it belongs to and moves with; 0 if none. */
+  id: number;
   x: number;
   y: number;
   text: string;
@@ -239,3 +242,35 @@ export type Hit =
   | { kind: "thread"; tid: number; x: number; y: number }
   | { kind: "stub"; id: number; instance: number; x: number; y: number }
   | { kind: "lane"; name: LaneShape["name"] };
+
+/** The words in the picture; everything else in it is kernel names and numbers. */
+export interface SceneWords {
+  /** Beside "rdllist", "ovflist", "wq". */
+  rdllist: string;
+  ovflist: string;
+  wq: string;
+  /** In an empty lane. */
+  none: string;
+  /** In the ovflist lane while no scan runs. */
+  inactive: string;
+  /** "+ {n} more". */
+  more: string;
+  /** On the chip of a thread that waits exclusively. */
+  exclusive: string;
+}
+
+export interface SceneOptions {
+  width: number;
+  height: number;
+  viewport: Viewport;
+  words: SceneWords;
+  /** Show the lists under the tree. Default true. */
+  lanes?: boolean;
+  hovered?: number;
+  /** The keyboard's node; the way to it from the root is marked. */
+  focused?: number;
+  /** Found by search, or asked for in a lesson. */
+  marked?: ReadonlySet<number>;
+  /** Keep clear at the top, px. */
+  top?: number;
+}

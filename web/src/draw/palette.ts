@@ -1,0 +1,124 @@
+/** Colours and faces of the picture; the tokens of styles/tokens.css. */
+export interface Palette {
+  paper: string;
+  panel: string;
+  ink: string;
+  soft: string;
+  line: string;
+  accent: string;
+  red: string;
+  redfill: string;
+  /** Disc of a black node, its outline and the label on it. */
+  blackfill: string;
+  blackline: string;
+  blacktext: string;
+  ready: string;
+  wait: string;
+  warn: string;
+  edge: string;
+  sans: string;
+  mono: string;
+}
+
+const FACES = {
+  sans: 'Inter, system-ui, "Noto Sans CJK SC", sans-serif',
+  mono: '"JetBrains Mono", ui-monospace, monospace',
+};
+
+export const LIGHT: Palette = {
+  paper: "#f7f6f2",
+  panel: "#fffefb",
+  ink: "#1d1c1a",
+  soft: "#67645c",
+  line: "#e0ddd4",
+  accent: "#0b6e6e",
+  red: "#b83b08",
+  redfill: "#fff1e8",
+  blackfill: "#24231f",
+  blackline: "#24231f",
+  blacktext: "#f7f6f2",
+  ready: "#0b7a53",
+  wait: "#2360a8",
+  warn: "#8a5f00",
+  edge: "#bdb9ae",
+  ...FACES,
+};
+
+export const DARK: Palette = {
+  paper: "#131410",
+  panel: "#1b1c18",
+  ink: "#ecebe4",
+  soft: "#a09d92",
+  line: "#2f302a",
+  accent: "#4fc1b8",
+  red: "#ff8a4c",
+  redfill: "#2b1a10",
+  blackfill: "#000000",
+  blackline: "#85837a",
+  blacktext: "#f2f1ea",
+  ready: "#3ecf96",
+  wait: "#7db4f0",
+  warn: "#e0b04a",
+  edge: "#5b5c53",
+  ...FACES,
+};
+
+/** Which custom property each colour comes from. */
+export const TOKENS: Record<keyof Palette, string> = {
+  paper: "--paper",
+  panel: "--panel",
+  ink: "--ink",
+  soft: "--soft",
+  line: "--line",
+  accent: "--accent",
+  red: "--red",
+  redfill: "--red-fill",
+  blackfill: "--black-fill",
+  blackline: "--black-ring",
+  blacktext: "--on-black",
+  ready: "--ready",
+  wait: "--wait",
+  warn: "--warn",
+  edge: "--edge",
+  sans: "--sans",
+  mono: "--mono",
+};
+
+/** Reads the tokens from a computed style; what is missing comes from `base`. */
+export function paletteFrom(style: Pick<CSSStyleDeclaration, "getPropertyValue">, base: Palette): Palette {
+  const out = { ...base };
+  for (const key of Object.keys(TOKENS) as (keyof Palette)[]) {
+    const value = style.getPropertyValue(TOKENS[key]).trim();
+    if (value !== "") out[key] = value;
+  }
+  return out;
+}
+
+/** Between two "#rrggbb" colours. */
+export function blend(a: string, b: string, t: number): string {
+  const pa = parseInt(a.slice(1), 16);
+  const pb = parseInt(b.slice(1), 16);
+  if (Number.isNaN(pa) || Number.isNaN(pb) || a.length !== 7 || b.length !== 7) return t < 0.5 ? a : b;
+  let out = "#";
+  for (const shift of [16, 8, 0]) {
+    const v = Math.round(((pa >> shift) & 255) * (1 - t) + ((pb >> shift) & 255) * t);
+    out += v.toString(16).padStart(2, "0");
+  }
+  return out;
+}
+
+/** Steps in which the red share of a subtree is shown. */
+export const SHADES = 9;
+
+/** Fill of a subtree by its red share: from the black nodes' tone to the red ones', washed into the paper. */
+export function shades(p: Palette): string[] {
+  const dark = blend(p.blackline, p.paper, 0.3);
+  const light = blend(p.red, p.paper, 0.3);
+  // No red-black tree has more than half of a large subtree red, so the scale ends there.
+  return Array.from({ length: SHADES }, (_, i) => blend(dark, light, i / (SHADES - 1)));
+}
+
+/** Which of shades() a share of red nodes takes. */
+export function shadeOf(share: number): number {
+  return Math.max(0, Math.min(SHADES - 1, Math.round(share * 2 * (SHADES - 1))));
+}
