@@ -117,7 +117,7 @@ func compile(ctx context.Context, root string, args ...string) error {
 }
 
 // applets are the commands of busybox that tests may run.
-var applets = []string{"sh", "cat", "sleep", "true", "false", "echo", "kill", "ls", "mount", "ps"}
+var applets = []string{"sh", "cat", "sleep", "true", "false", "echo", "kill", "ls", "mount", "ps", "ip", "tail", "wc"}
 
 // pack writes the initramfs: agent, busybox, and under /src the module's
 // directories with test binaries in the place where go test would run them.

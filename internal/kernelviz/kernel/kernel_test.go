@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -41,9 +42,13 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
+// probeOnce keeps the one look at this machine that most tests share: parsing
+// BTF takes a while in an emulated guest.
+var probeOnce = sync.OnceValues(func() (*Info, error) { return Probe(context.Background()) })
+
 func probe(t *testing.T) *Info {
 	t.Helper()
-	info, err := Probe(t.Context())
+	info, err := probeOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
