@@ -536,10 +536,11 @@ func TestStuckPageDoesNotSlowOthers(t *testing.T) {
 	if s.connected() != 1 {
 		t.Errorf("%d pages are connected, want the stuck one gone", s.connected())
 	}
-	if good.pic.keys != 1 || round < 60 {
+	if good.pic.keys != 1 || round < 20 {
 		t.Errorf("the good page got %d rounds and %d key frames beside a stuck page", round, good.pic.keys)
 	}
-	if worst > time.Second {
+	// A hub that waits for the stuck page waits until its write times out.
+	if worst > writeTimeout-time.Second {
 		t.Errorf("a change took %v to reach the good page", worst)
 	}
 	t.Logf("%d rounds, slowest %v", round, worst)

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"kernelviz/internal/server"
+	"kernelviz/web"
+)
+
+const (
+	defaultAddr = "127.0.0.1:8080"
+	// portTries is how many ports are tried where none was asked for.
+	portTries = 11
+)
+
+type serveFlags struct {
+	addr          string
+	tokenFile     string
+	viewers       bool
+	allowHosts    []string
+	showAddresses bool
+	noWorkloads   bool
+	logFormat     string
+	logLevel      string
+	dev           string
+	maxClients    int
+}
+
+func newServe() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the page and print its URL (what labserver does without a command)",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			tries := 1
+			if !cmd.Flags().Changed("addr") {
+				tries = portTries
+			}
+			return serve(cmd.Context(), f, tries, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.addr, "addr", defaultAddr, "`HOST:PORT` to listen on; if not given and taken, the next free port is used")
+	fl.StringVar(&f.tokenFile, "token-file", "", "keep the token in `FILE`, so that the URL survives a restart; written if missing")
+	fl.BoolVar(&f.viewers, "viewer-token", false, "print a second URL for those who may look and not drive")
+	fl.StringArrayVar(&f.allowHosts, "allow-host", nil, "answer to this `NAME` besides loopback; may be repeated")
+	fl.BoolVar(&f.showAddresses, "show-addresses", false, "show kernel addresses; this defeats KASLR for everyone with the URL")
+	fl.BoolVar(&f.noWorkloads, "no-workloads", false, "do not let pages start processes")
+	fl.StringVar(&f.logFormat, "log-format", "text", "format of the log on stderr: text or json")
+	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fl.IntVar(&f.maxClients, "max-clients", server.DefaultMaxClients, "pages connected at once")
+	fl.StringVar(&f.dev, "dev", "", "take the page from the Vite server at this `URL` instead of the built one")
+	fl.Lookup("dev").NoOptDefVal = "http://127.0.0.1:5173"
+	return cmd
+}
+
+func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Writer) (err error) {
+	log, err := newLogger(stderr, f.logFormat, f.logLevel)
+	if err != nil {
+		return err
+	}
+	var dev *url.URL
+	if f.dev != "" {
+		if dev, err = url.Parse(f.dev); err != nil || dev.Host == "" {
+			return badFlag("--dev", f.dev, "give the URL of the Vite server, for example --dev=http://127.0.0.1:5173")
+		}
+	}
+	token := server.NewToken()
+	if f.tokenFile != "" {
+		if token, err = server.ReadToken(f.tokenFile); err != nil {
+			return err
+		}
+	}
+	l, err := server.Listen(f.addr, tries)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	m, err := openMachine(ctx, log, f.showAddresses)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := m.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	s := server.New(server.Options{
+		Version:    version,
+		Kernel:     m.kernel,
+		Views:      m.views,
+		Assets:     web.Dist(),
+		Logger:     log,
+		Addr:       l.Addr(),
+		Token:      token,
+		Viewers:    f.viewers,
+		AllowHosts: f.allowHosts,
+		MaxClients: f.maxClients,
+		Dev:        dev,
+	})
+	explainTiers(stderr, m)
+	fmt.Fprintln(stdout, "Open", s.URL())
+	if u := s.ViewerURL(); u != "" {
+		fmt.Fprintln(stdout, "Viewers open", u)
+	}
+	return s.Serve(ctx, l)
+}
+
+// explainTiers says what is missing where a view cannot read the kernel in its
+// best way.
+func explainTiers(w io.Writer, m *machine) {
+	for _, v := range m.views {
+		tiers := v.Tiers()
+		if len(tiers) == 0 || tiers[0].Chosen {
+			continue
+		}
+		for _, t := range tiers {
+			if t.Chosen {
+				fmt.Fprintf(w, "%s is read by %s: %s.\n", v.Name(), t.Label, t.Reason)
+				break
+			}
+			fmt.Fprintf(w, "%s cannot be read by %s: %s.\n", v.Name(), t.Label, t.Reason)
+			if t.Fix != "" {
+				fmt.Fprintf(w, "  try: %s\n", t.Fix)
+			}
+		}
+	}
+}
+
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, badFlag("--log-level", level, "debug, info, warn or error")
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, badFlag("--log-format", format, "text or json")
+}
+
+func badFlag(name, value, fix string) error {
+	return usageError{&server.Problem{
+		Code:    "usage",
+		Message: fmt.Sprintf("flag %s: %q is not among its values", name, value),
+		Fix:     fix,
+	}}
+}
