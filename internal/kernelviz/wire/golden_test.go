@@ -51,7 +51,7 @@ func appendRows[R appender](dst []byte, t SectionType, size int, rows []R) []byt
 }
 
 func (g golden) rows() uint32 {
-	n := len(g.Nodes) + len(g.Gone) + len(g.Ready) + len(g.Overflow) + len(g.Waiters) + len(g.Files) + len(g.Transitions) + len(g.Glyphs)
+	n := len(g.Nodes) + len(g.Gone) + len(g.Ready) + len(g.Overflow) + len(g.Waiters) + len(g.Files) + len(g.Transitions) + len(g.Glyphs) + len(g.Empty)
 	if g.Truth != nil {
 		n++
 	}
@@ -258,7 +258,7 @@ func checkParsed(t *testing.T, g golden, frame []byte) {
 	}
 	var rows uint32
 	for _, s := range sections {
-		rows += uint32(s.Count)
+		rows += uint32(max(s.Count, 1))
 		if len(s.Rows) != s.Count*s.RowSize {
 			t.Errorf("section %d: %d bytes for %d rows of %d", s.Type, len(s.Rows), s.Count, s.RowSize)
 		}

@@ -46,7 +46,7 @@ type Header struct {
 	Topic      uint32 // the id that the server's "watching" message gave
 	Generation uint32 // raised when the page must read everything again
 	Sequence   uint32 // raised by one per frame of a topic and view
-	Rows       uint32 // rows in all sections together
+	Rows       uint32 // rows in all sections together; a section without rows counts as one
 	Time       uint64 // CLOCK_MONOTONIC of the kernel read, in ns
 }
 

@@ -101,10 +101,11 @@ export class EpollModel {
   readonly overview: readonly GlyphRow[] | null;
   /** Null where the shape is unknown: no frame yet, glyphs, or membership only. */
   readonly shape: Shape | null;
-  /** Kernel time of the picture, ns; before `time` while frames are torn. */
+  /** Kernel time of the picture, ns; before `time` while frames are torn and bring none. */
   readonly pictureTime: number;
 
   private glyphIndex: Map<number, GlyphRow> | null = null;
+  private order: readonly number[] | null = null;
 
   constructor(p: Parts) {
     this.generation = p.generation;
@@ -144,10 +145,14 @@ export class EpollModel {
     pictureTime: 0,
   });
 
-  /** The picture is older than the newest frame: a torn frame brought none. Times in ns. */
+  /**
+   * The newest frame is torn: the picture is the last whole one, or marked as
+   * never whole. ns; age counts to the time the frame was made.
+   */
   get stale(): { since: number; age: number } | null {
-    if (this.pictureTime === this.time) return null;
-    return { since: this.pictureTime, age: this.time - this.pictureTime };
+    if ((this.flags & Flag.torn) === 0) return null;
+    const behind = this.time - this.pictureTime;
+    return { since: this.pictureTime, age: behind + (this.truth?.age ?? 0) };
   }
 
   /** Items of the instance, not only those held here. */
@@ -197,11 +202,14 @@ export class EpollModel {
     return this.glyph(id)?.depth ?? -1;
   }
 
-  /** Ids of what is held, in order of the key (file, fd); in the order of /proc/PID/fdinfo by membership. */
+  /** Ids of what is held, in order of the key (file, fd); by fd where only membership is known. */
   inOrder(): readonly number[] {
     if (this.shape) return this.shape.ids;
-    if (this.glyphs) return [...this.glyphs].sort((a, b) => a.rootRank - b.rootRank).map((g) => g.id);
-    return [...this.nodes.keys()];
+    if (this.order) return this.order;
+    this.order = this.glyphs
+      ? [...this.glyphs].sort((a, b) => a.rootRank - b.rootRank).map((g) => g.id)
+      : [...this.nodes.values()].sort((a, b) => a.fd - b.fd || a.id - b.id).map((n) => n.id);
+    return this.order;
   }
 }
 
@@ -405,13 +413,9 @@ export function applyFrame(
     } else {
       const made = shapeOf(nodes, instance.root);
       if (typeof made === "string") {
-        if (torn && model.instance !== null) {
-          return {
-            model: new EpollModel({ ...partsOf(model), ...common }),
-            problem: { code: "links", message: made },
-          };
-        }
-        return { model, problem: { code: "links", message: made } };
+        // The truth is told even where there is nothing to draw.
+        const told = torn ? new EpollModel({ ...partsOf(model), ...common }) : model;
+        return { model: told, problem: { code: "links", message: made } };
       }
       shape = made;
     }
@@ -511,6 +515,8 @@ export class EpollStream {
     const { model, problem } = applyFrame(before, frame);
     if (problem) this.refusedTotal++;
     this.current = model;
-    return { frame, model, diff: diffModels(before, model), needKey: problem !== null, problem, skipped };
+    // A torn picture that cannot be drawn will not be better when asked for again.
+    const needKey = problem !== null && (h.flags & Flag.torn) === 0;
+    return { frame, model, diff: diffModels(before, model), needKey, problem, skipped };
   }
 }

@@ -123,6 +123,7 @@ export class Motion {
   private flashed = new Set<number>();
   private pending = new Set<number>();
   private flashStart = -Infinity;
+  private clock = 0; // the newest `now` that was told
   private recent: { at: number; changes: number }[] = [];
 
   constructor(opts: { reduced?: boolean } = {}) {
@@ -149,14 +150,11 @@ export class Motion {
 
   /** The next picture, `diff` away from the last one (null: another instance). */
   to(scene: Scene, diff: ModelDiff | null, now: number): void {
-    if (!diff || !this.target || scene.empty !== this.target.empty) {
-      const first = diff !== null && this.target !== null && scene.counts.items <= 1;
-      if (!first) {
-        this.settle(scene);
-        return;
-      }
+    this.clock = now;
+    if (!diff || !this.target) {
+      this.settle(scene);
+      return;
     }
-    if (diff === null) return;
     const changes = diff.ops + diff.readied.length + diff.unreadied.length;
     if (changes > 0) this.recent.push({ at: now, changes });
     while (this.recent.length > 0 && now - this.recent[0]!.at > 1000) this.recent.shift();
@@ -201,7 +199,8 @@ export class Motion {
   }
 
   /** The same model seen otherwise (pan, zoom, resize, hover). */
-  replace(scene: Scene, now: number): void {
+  replace(scene: Scene): void {
+    const now = this.clock;
     const last = this.target;
     if (last && this.how === "staged" && this.moving(now) && sameFrame(scene, last)) {
       this.target = scene;
@@ -218,6 +217,7 @@ export class Motion {
 
   /** The picture to draw now. Valid until the next call. */
   at(now: number): Scene {
+    this.clock = now;
     const target = this.target;
     if (!target) throw new Error("Motion.at before the first scene");
     if (this.how === "flash") {

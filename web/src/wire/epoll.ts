@@ -424,7 +424,7 @@ export function decodeEpoll(frame: ArrayBuffer): EpollFrame {
   const byType = new Map<number, Section>();
   let total = 0;
   for (const s of parseSections(v)) {
-    total += s.count;
+    total += Math.max(1, s.count);
     const want = ROW_SIZE[s.type];
     if (want === undefined) continue; // of a later server: nothing of ours
     if (s.rowSize !== want) {

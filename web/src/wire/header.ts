@@ -31,7 +31,7 @@ export interface Header {
   readonly generation: number;
   /** Raised by one per frame of a topic and view. */
   readonly sequence: number;
-  /** Rows in all sections together. */
+  /** Rows in all sections together; a section without rows counts as one. */
   readonly rows: number;
   /** CLOCK_MONOTONIC of the kernel read, ns; exact below 104 days of uptime, then to 2 ns. */
   readonly time: number;
