@@ -48,7 +48,7 @@ func printReport(w io.Writer, r server.Report) error {
 				mark = "used"
 			}
 			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", mark, v.Name, tier.Label, tier.Reason)
-			printFix(t, tier.Fix)
+			printFix(t, "\t\t\t", tier.Fix)
 		}
 	}
 	fmt.Fprintln(t, "\nWhat this kernel has")
@@ -58,14 +58,16 @@ func printReport(w io.Writer, r server.Report) error {
 			mark = "yes"
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\n", mark, c.Name, c.Reason)
-		printFix(t, c.Fix)
+		printFix(t, "\t\t", c.Fix)
 	}
 	return t.Flush()
 }
 
-func printFix(w io.Writer, fix string) {
+// printFix prints what would help under the reason, which stands in the column
+// that the tabs lead to.
+func printFix(w io.Writer, tabs, fix string) {
 	if fix != "" {
-		fmt.Fprintf(w, "  \ttry: %s\n", fix)
+		fmt.Fprintf(w, "%stry: %s\n", tabs, fix)
 	}
 }
 

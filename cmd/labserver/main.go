@@ -77,7 +77,7 @@ func newCommand() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageFor(cmd, err) })
 	root.SetVersionTemplate("labserver {{.Version}}\n")
-	root.AddCommand(newServe(), newDoctor(), newTargets(), newShow(), newVersion())
+	root.AddCommand(newServe(), newDoctor(), newTargets(), newShow(), newURL(), newVersion())
 	return root
 }
 

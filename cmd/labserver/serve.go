@@ -106,9 +106,15 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 		Dev:        dev,
 	})
 	explainTiers(stderr, m)
-	fmt.Fprintln(stdout, "Open", s.URL())
+	lines := "Open " + s.URL() + "\n"
 	if u := s.ViewerURL(); u != "" {
-		fmt.Fprintln(stdout, "Viewers open", u)
+		lines += "Viewers open " + u + "\n"
+	}
+	if _, err := io.WriteString(stdout, lines); err != nil {
+		return fmt.Errorf("printing the URL: %w", err)
+	}
+	if err := tellURL(ctx, l.Addr(), lines); err != nil {
+		log.Warn("labserver url will not find this server", "error", err)
 	}
 	return s.Serve(ctx, l)
 }
