@@ -1,0 +1,29 @@
+package puppet
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const epollWaitName = "epoll_wait"
+
+func epollWait(epfd int, events []unix.EpollEvent, maxevents, timeout int) (int, syscall.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_WAIT, uintptr(epfd), uintptr(unsafe.Pointer(&events[0])),
+		uintptr(maxevents), uintptr(timeout), 0, 0)
+	return int(n), errno
+}
+
+// waitTail ends the text of a wait.
+func (c *call) waitTail(maxevents, timeout int) *call { return c.int(maxevents).int(timeout) }
+
+// pollIn waits up to a second until fd is readable. Held: p.mu.
+func (p *Puppet) pollIn(fd int) bool {
+	const ms = 1000
+	e := p.begin()
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, ms)
+	c := p.text.start("poll").polled(fd).int(1).int(ms)
+	return p.leavePoll(e, c, n, err, fds, "")
+}

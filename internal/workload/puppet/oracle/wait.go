@@ -1,0 +1,173 @@
+package oracle
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// wait is a thread inside epoll_wait.
+type wait struct {
+	tid       int
+	epfd      int // as it was called; it may be closed by now
+	file      *file
+	maxevents int
+}
+
+// Event is one entry that epoll_wait returned.
+type Event struct {
+	Events uint32
+	Data   uint64
+}
+
+// WaitBegins records that a thread entered epoll_wait on an epoll instance; it
+// holds the instance until WaitEnded, even if the fd is closed.
+func (t *Table) WaitBegins(thread, tid, epfd, maxevents int) {
+	w := &wait{tid: tid, epfd: epfd, maxevents: maxevents}
+	t.waits[thread] = w
+	f := t.fds[epfd]
+	if f == nil || f.ep == nil {
+		return // the call fails
+	}
+	w.file = f
+	f.refs++
+	f.ep.waiting++
+}
+
+// WaitEnded records what the thread's epoll_wait returned; failed means an
+// error, which leaves the ready list alone. It reports whether an
+// EPOLLONESHOT item was among it, which is silent now.
+func (t *Table) WaitEnded(thread int, got []Event, failed bool) (silenced bool) {
+	w := t.waits[thread]
+	delete(t.waits, thread)
+	if w == nil || w.file == nil {
+		return false
+	}
+	ep := w.file.ep
+	ep.waiting--
+	if !failed {
+		before := slices.Collect(ep.each)
+		armed := ep.oneshots()
+		if want := ep.scan(w.maxevents); !slices.Equal(want, got) {
+			ep.correct(before, got, w.maxevents)
+		} else if len(got) < w.maxevents {
+			ep.known = true // the whole list was scanned and is as foretold
+		}
+		silenced = ep.oneshots() < armed
+	}
+	w.file.put()
+	return silenced
+}
+
+// oneshots counts the EPOLLONESHOT items on the ready list that would report.
+func (ep *instance) oneshots() int {
+	n := 0
+	for it := range ep.each {
+		if it.events&unix.EPOLLONESHOT != 0 && it.events&^privateBits != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (ep *instance) each(yield func(*item) bool) {
+	for e := ep.ready.Front(); e != nil; e = e.Next() {
+		if !yield(e.Value.(*item)) {
+			return
+		}
+	}
+}
+
+// scan is ep_send_events: what epoll_wait returns now, and what it does to the
+// ready list. Level-triggered items go back to its tail, those beyond
+// maxevents stay at its head.
+func (ep *instance) scan(maxevents int) []Event {
+	got := []Event{}
+	list := slices.Collect(ep.each)
+	var again []*item
+	for _, it := range list {
+		if len(got) >= maxevents {
+			break
+		}
+		it.unlink()
+		revents := it.poll()
+		if revents == 0 {
+			continue
+		}
+		got = append(got, Event{revents, it.data})
+		switch {
+		case it.events&unix.EPOLLONESHOT != 0:
+			it.events &= privateBits
+		case it.events&unix.EPOLLET == 0:
+			again = append(again, it)
+		}
+	}
+	for _, it := range again {
+		it.link = ep.ready.PushBack(it)
+	}
+	return got
+}
+
+// correct takes the kernel's word where the foretelling was wrong. If all was
+// scanned and every entry belongs to one item, the list is certain again.
+func (ep *instance) correct(before []*item, got []Event, maxevents int) {
+	for _, it := range before {
+		it.unlink()
+	}
+	byData := map[uint64][]*item{}
+	for _, it := range ep.items {
+		byData[it.data] = append(byData[it.data], it)
+	}
+	ep.known = len(got) < maxevents
+	for _, e := range got {
+		candidates := byData[e.Data]
+		if len(candidates) != 1 {
+			ep.known = false
+			continue
+		}
+		it := candidates[0]
+		if it.events&unix.EPOLLONESHOT != 0 {
+			it.events &= privateBits
+		} else if it.events&unix.EPOLLET == 0 && it.link == nil {
+			it.link = ep.ready.PushBack(it)
+		}
+	}
+}
+
+// Doubt marks the ready list of every instance that watches fd's file, or its
+// peer's, as not known: something happened that is not foretold.
+func (t *Table) Doubt(fd int) {
+	f := t.fds[fd]
+	if f == nil {
+		return
+	}
+	f.doubt(0)
+	if f.peer != nil {
+		f.peer.doubt(0)
+	}
+}
+
+// maxNests is the depth to which instances may watch instances: EP_MAX_NESTS.
+const maxNests = 4
+
+func (f *file) doubt(depth int) {
+	for _, it := range f.items {
+		it.ep.known = false
+		if depth <= maxNests {
+			it.ep.file.doubt(depth + 1)
+		}
+	}
+}
+
+// Due reports whether a thread in epoll_wait must be about to return, because
+// its instance has something for it. Where it has not, what is on the list but
+// not ready is dropped, as the woken thread does before it sleeps again.
+func (t *Table) Due() bool {
+	due := false
+	for _, w := range t.waits {
+		if w.file == nil || w.file.ep.poll() {
+			due = true
+		}
+	}
+	return due
+}

@@ -1,0 +1,38 @@
+package puppet
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// leavePoll logs a poll of one fd. Held: p.mu.
+func (p *Puppet) leavePoll(e entered, c *call, n int, err error, fds []unix.PollFd, left string) bool {
+	errno := errnoOf(err)
+	if errno != 0 || n == 0 {
+		result := "= 0 (Timeout)"
+		if errno != 0 {
+			result = "= -1 " + errnoText(errno)
+		}
+		p.leaveAs(e, c.end(), result, errno == 0, "")
+		return false
+	}
+	revents := appendPollMask(nil, fds[0].Revents)
+	result := "= " + strconv.Itoa(n) + " ([{fd=" + strconv.Itoa(int(fds[0].Fd)) + ", revents=" + string(revents) + "}]" + left + ")"
+	p.leaveAs(e, c.end(), result, true, "")
+	return fds[0].Revents&unix.POLLIN != 0
+}
+
+// appendPollMask prints what a poll for POLLIN can return.
+func appendPollMask(b []byte, mask int16) []byte {
+	sep := ""
+	for _, n := range [...]name{
+		{unix.POLLIN, "POLLIN"}, {unix.POLLERR, "POLLERR"}, {unix.POLLHUP, "POLLHUP"}, {unix.POLLNVAL, "POLLNVAL"},
+	} {
+		if uint32(mask)&n.value != 0 {
+			b = append(append(b, sep...), n.text...)
+			sep = "|"
+		}
+	}
+	return b
+}

@@ -1,0 +1,85 @@
+// Package workload starts the processes that labs observe and speaks with
+// them. A workload is this same binary, executed again in a sandbox as
+// `labserver workload NAME`; it takes actions and tells its system calls over
+// its standard input and output (package control).
+package workload
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"kernelviz/internal/sandbox"
+	"kernelviz/internal/workload/puppet"
+)
+
+// ErrUnknown is wrapped where there is no workload of that name.
+var ErrUnknown = errors.New("unknown workload")
+
+// kind is an entry of the registry.
+type kind struct {
+	name   string
+	page   bool // may be started from the page
+	main   func(args []string) error
+	limits sandbox.Limits
+}
+
+func kinds() []kind {
+	return []kind{
+		{
+			name: "puppet", page: true, main: noArgs(puppet.Main),
+			limits: sandbox.Limits{Processes: 64, Memory: 1 << 30, CPU: 1},
+		},
+		{name: "guardian", main: func(args []string) error { return sandbox.Guard(os.Stdin, args) }},
+	}
+}
+
+// noArgs is for workloads that are told everything over the control line.
+func noArgs(main func() error) func([]string) error {
+	return func(args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unexpected arguments %q", args)
+		}
+		return main()
+	}
+}
+
+// Names lists the workloads that the page may start.
+func Names() []string {
+	var names []string
+	for _, k := range kinds() {
+		if k.page {
+			names = append(names, k.name)
+		}
+	}
+	return names
+}
+
+func find(name string) (kind, error) {
+	all := kinds()
+	i := slices.IndexFunc(all, func(k kind) bool { return k.name == name })
+	if i >= 0 {
+		return all[i], nil
+	}
+	var names []string
+	for _, k := range all {
+		names = append(names, k.name)
+	}
+	return kind{}, fmt.Errorf("%w %q; known are %s", ErrUnknown, name, strings.Join(names, ", "))
+}
+
+// Main is the child's side: the life of the workload of that name. It must be
+// called before anything in the process uses timers, files or sockets by the
+// packages time, os and net.
+func Main(name string, args []string) error {
+	k, err := find(name)
+	if err != nil {
+		return err
+	}
+	if err := k.main(args); err != nil {
+		return fmt.Errorf("workload %s: %w", name, err)
+	}
+	return nil
+}
