@@ -228,7 +228,7 @@ func boot(ctx context.Context, o Options, initrd, console string) error {
 		cancel() // nobody reads the guest any more
 	}
 	waitErr := qemu.Wait()
-	results.abandon()
+	abandonErr := results.fail("the guest stopped")
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%w: not done after %v\n%s", ErrGuestDied, o.Timeout, tail(console))
@@ -238,6 +238,8 @@ func boot(ctx context.Context, o Options, initrd, console string) error {
 		return readErr
 	case waitErr != nil:
 		return fmt.Errorf("qemu: %w", waitErr)
+	case abandonErr != nil:
+		return abandonErr
 	case len(results.failed) > 0:
 		return fmt.Errorf("%w: %s", ErrTestsFailed, strings.Join(results.failed, ", "))
 	}
@@ -291,10 +293,21 @@ func (c *converter) line(text string) error {
 }
 
 func (c *converter) end(pkg string, status int) error {
-	if status != 0 {
-		c.failed = append(c.failed, fmt.Sprintf("%s (exit status %d)", pkg, status))
+	if status == 0 {
+		return c.finish()
 	}
-	return c.finish()
+	c.failed = append(c.failed, fmt.Sprintf("%s (exit status %d)", pkg, status))
+	return c.fail(fmt.Sprintf("exit status %d", status))
+}
+
+// fail ends a package as a test binary would that could still speak: with the
+// marker byte of -test.v=test2json before the word.
+func (c *converter) fail(why string) error {
+	if c.in == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(c.in, "%s\n\x16FAIL\n", why)
+	return errors.Join(err, c.finish())
 }
 
 func (c *converter) finish() error {
@@ -308,7 +321,3 @@ func (c *converter) finish() error {
 	}
 	return nil
 }
-
-// abandon ends the conversion of a package that did not end: what it printed
-// so far is worth showing, and test2json counts it as failed.
-func (c *converter) abandon() { _ = c.finish() }

@@ -17,7 +17,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -147,6 +149,9 @@ func readGo(in io.Reader, out io.Writer, allow string) (counts, error) {
 			}
 			delete(output, key)
 			if e.Test == "" {
+				if e.Action == "fail" {
+					text += unfinished(output, e.Package)
+				}
 				c.packageDone(out, e, text, failures[e.Package])
 				continue
 			}
@@ -172,6 +177,19 @@ func (c *counts) testDone(out io.Writer, e event, text, allow string) {
 		}
 		fmt.Fprintf(out, "%s %s\n%s", e.Package, e.Test, text)
 	}
+}
+
+// unfinished is what tests of a package printed that neither passed nor failed
+// nor were skipped: the package crashed in them.
+func unfinished(output map[string]*strings.Builder, pkg string) string {
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(output)) {
+		if strings.HasPrefix(key, pkg+"\t") {
+			text.WriteString(output[key].String())
+			delete(output, key)
+		}
+	}
+	return text.String()
 }
 
 // packageDone counts a package that failed although no test of it did: it did

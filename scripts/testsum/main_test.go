@@ -30,6 +30,11 @@ func TestReadGo(t *testing.T) {
 {"Action":"build-fail","ImportPath":"p"}
 {"Action":"fail","Package":"p","FailedBuild":"p"}
 `, counts{failed: 1}, "undefined: y", ""},
+		{"crash in a test that never ended", `{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"panic: timed out\n"}
+{"Action":"output","Package":"p","Output":"FAIL\n"}
+{"Action":"fail","Package":"p"}
+`, counts{failed: 1}, "panic: timed out", ""},
 		{"skips", `{"Action":"output","Package":"p","Test":"TestA","Output":"host only: nginx\n"}
 {"Action":"skip","Package":"p","Test":"TestA"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"not root\n"}

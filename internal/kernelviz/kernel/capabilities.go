@@ -224,11 +224,14 @@ func (p *prober) attempt(what, fix string, try func() error) finding {
 }
 
 // cause is the error number if there is one: what the library says around it
-// guesses at reasons that this package has checked.
+// guesses at reasons, kernel versions among them.
 func cause(err error) string {
 	var errno unix.Errno
-	if errors.As(err, &errno) {
+	switch {
+	case errors.As(err, &errno):
 		return errno.Error()
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return "this kernel does not have it"
 	}
 	return err.Error()
 }
