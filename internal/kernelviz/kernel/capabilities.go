@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -215,7 +216,7 @@ func (p *prober) attempt(what, fix string, try func() error) finding {
 		return yes("%s: works", what)
 	}
 	if errors.Is(err, unix.EPERM) {
-		fix = "see whether lockdown, a security module or a container filter forbids it"
+		fix = "look for lockdown, a security module or a container filter that forbids it"
 		if !p.holds(unix.CAP_BPF) || !p.holds(unix.CAP_PERFMON) {
 			fix = fixRoot
 		}
@@ -313,7 +314,13 @@ func (p *prober) fentry() finding {
 }
 
 func (p *prober) kprobe() finding {
-	return p.attempt("kprobe", "a kernel built with CONFIG_KPROBES=y; tracepoints are used until then", func() error {
+	const fix = "a kernel built with CONFIG_KPROBE_EVENTS=y; tracepoints are used until then"
+	// Where the event source is missing, the library looks for tracefs instead,
+	// and then says that that is missing.
+	if _, err := os.Stat(p.path("sys/bus/event_source/devices/kprobe")); err != nil {
+		return no(fix, "kprobe: this kernel has no such events")
+	}
+	return p.attempt("kprobe", fix, func() error {
 		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.Kprobe, Instructions: nothing(), License: "GPL"})
 		if err != nil {
 			return err
@@ -359,7 +366,7 @@ func (p *prober) memlock() finding {
 	if limit.Cur >= wantMemlock {
 		return yes("RLIMIT_MEMLOCK is %s", limitText(limit.Cur))
 	}
-	return p.attempt(fmt.Sprintf("a BPF array of more than RLIMIT_MEMLOCK (%s)", limitText(limit.Cur)), "ulimit -l unlimited", func() error {
+	return p.attempt(fmt.Sprintf("a BPF array of more than RLIMIT_MEMLOCK (%s bytes)", limitText(limit.Cur)), "ulimit -l unlimited", func() error {
 		const value = 1 << 16
 		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: value, MaxEntries: uint32(limit.Cur/value + 2)})
 		if err != nil {
