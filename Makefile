@@ -34,10 +34,9 @@ test-vm: ## Run the kernel tests on Debian's kernel in qemu
 	@scripts/test vm
 
 .PHONY: bench
-bench: ## Measure, and print medians and spread
+bench: ## Measure, and print medians and spread. ARGS="-quick" for less
 	@scripts/need-go
-	go test -run '^$$' -bench . -timeout 60m ./...
-	cd web && npm run --silent bench
+	go run ./internal/bench $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for 10 s. FUZZTIME=5m for longer
