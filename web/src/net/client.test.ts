@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { backoff, Client, RequestError, type Link, type Socket } from "./client";
+import type { RequestError } from "./client";
+import { backoff, Client, type Link, type Socket } from "./client";
 import type { ServerMessage } from "./messages";
 
 class FakeSocket implements Socket {

@@ -9,7 +9,9 @@ export function route(): Route {
 }
 
 export function followAddress(): void {
-  addEventListener("hashchange", () => (state.route = parseRoute(location.hash)));
+  addEventListener("hashchange", () => {
+    state.route = parseRoute(location.hash);
+  });
 }
 
 /** go is a step that "back" undoes. */

@@ -40,9 +40,13 @@ export function fdRows(state: PuppetState | null, filter: string): FdRow[] {
     .sort((a, b) => a.fd - b.fd);
 }
 
+// The kernel adds these to every mask (do_epoll_ctl in fs/eventpoll.c).
+const implied = new Set(["EPOLLERR", "EPOLLHUP"]);
+
 /** eventsOf is the mask that the watched instance holds for an fd; null if it holds none. */
 export function eventsOf(model: EpollModel, fd: number): string[] | null {
-  for (const node of model.nodes.values()) if (node.fd === fd) return eventNames(node.events);
+  for (const node of model.nodes.values())
+    if (node.fd === fd) return eventNames(node.events).filter((e) => !implied.has(e));
   return null;
 }
 

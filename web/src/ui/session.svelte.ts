@@ -30,13 +30,12 @@ export class Session {
   targets = $state.raw<Target[] | null>(null);
   workloads = $state.raw<Workload[]>([]);
   problems = $state.raw<Problem[]>([]);
-  /** logs maps a workload to its log; a new Map value says that one changed. */
-  logs = $state.raw<{ of: ReadonlyMap<string, CallLog> }>({ of: new Map() });
+  /** Logs by workload; a new value says that one of them changed. */
+  logs = $state.raw<Readonly<Record<string, CallLog>>>({});
 
   frames: Frames | null = null;
   readonly client: Client;
   private lastProblem = 0;
-  private readonly callLogs = new Map<string, CallLog>();
 
   constructor(env = browserEnvironment()) {
     this.client = new Client(env, {
@@ -116,10 +115,9 @@ export class Session {
   }
 
   private addCalls(id: string, calls: Message<"calls">["calls"]): void {
-    let log = this.callLogs.get(id);
-    if (!log) this.callLogs.set(id, (log = new CallLog()));
+    const log = this.logs[id] ?? new CallLog();
     log.add(calls);
-    this.logs = { of: this.callLogs };
+    this.logs = { ...this.logs, [id]: log };
   }
 }
 

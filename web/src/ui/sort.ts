@@ -19,7 +19,7 @@ export function sortRows(rows: readonly TableRow[], by: Column, descending: bool
   const key = (r: TableRow): number | bigint | string => {
     if (by === "file") return r.file.line;
     if (by === "state") return states(r).join(" ");
-    return r[by];
+    return r[by] ?? -1n; // a culled picture does not carry data
   };
   const sign = descending ? -1 : 1;
   return rows

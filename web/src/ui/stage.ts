@@ -116,6 +116,11 @@ export class Stage {
     this.env.dirty();
   }
 
+  /** The picture as it stands, without moving anything on. */
+  get picture(): Scene | null {
+    return this.scene ? this.motion.at(this.env.now()) : null;
+  }
+
   /** The picture to draw at a time, after moving playback and gliding on. */
   at(now: number): Scene | null {
     this.advancePlay(now);
@@ -230,7 +235,8 @@ export class Stage {
   // ---- nodes ----
 
   hit(x: number, y: number): Hit | null {
-    return this.scene ? hitTest(this.motion.at(this.env.now()), x, y) : null;
+    const scene = this.picture;
+    return scene ? hitTest(scene, x, y) : null;
   }
 
   hover(id: number): boolean {

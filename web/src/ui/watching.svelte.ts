@@ -43,6 +43,7 @@ export class Watching implements Frames {
   draw: () => void = () => {};
   private id = 0;
   private publishedAt = 0;
+  private publications = 0;
   private trailing: ReturnType<typeof setTimeout> | null = null;
 
   constructor(readonly topic: string) {
@@ -104,8 +105,7 @@ export class Watching implements Frames {
   private dirty(): void {
     this.draw();
     const wait = this.publishedAt + publishEveryMs - performance.now();
-    if (wait <= 0) this.publish();
-    else this.trailing ??= setTimeout(() => this.publish(), wait);
+    this.trailing ??= setTimeout(() => this.publish(), Math.max(0, wait));
   }
 
   /** publish copies what the components read. */
@@ -124,8 +124,8 @@ export class Watching implements Frames {
     this.arrived = stage.arrived;
     this.hovered = stage.hovered;
     this.focused = stage.focused;
-    this.counts = stage.at(this.publishedAt)?.counts ?? null;
-    this.tick++;
+    this.counts = stage.picture?.counts ?? null;
+    this.tick = ++this.publications;
   }
 }
 
