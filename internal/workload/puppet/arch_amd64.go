@@ -23,7 +23,7 @@ func (p *Puppet) pollIn(fd int) bool {
 	const ms = 1000
 	e := p.begin()
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, ms)
+	n, _, errno := unix.Syscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&fds[0])), 1, ms)
 	c := p.text.start("poll").polled(fd).int(1).int(ms)
-	return p.leavePoll(e, c, n, err, fds, "")
+	return p.leavePoll(e, c, int(n), errno, fds, "")
 }

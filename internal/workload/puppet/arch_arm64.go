@@ -29,14 +29,9 @@ func (p *Puppet) pollIn(fd int) bool {
 	e := p.begin()
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	left := unix.Timespec{Sec: 1}
-	ret, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), 1,
+	n, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), 1,
 		uintptr(unsafe.Pointer(&left)), 0, sigsetSize, 0)
-	n := int(ret)
-	var err error
-	if errno != 0 {
-		err = errno
-	}
 	c := p.text.start("ppoll").polled(fd).int(1).
 		raw("{tv_sec=1, tv_nsec=0}").raw("NULL").int(sigsetSize)
-	return p.leavePoll(e, c, n, err, fds, fmt.Sprintf(", left {tv_sec=%d, tv_nsec=%d}", left.Sec, left.Nsec))
+	return p.leavePoll(e, c, int(n), errno, fds, fmt.Sprintf(", left {tv_sec=%d, tv_nsec=%d}", left.Sec, left.Nsec))
 }

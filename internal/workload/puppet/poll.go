@@ -2,13 +2,13 @@ package puppet
 
 import (
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // leavePoll logs a poll of one fd. Held: p.mu.
-func (p *Puppet) leavePoll(e entered, c *call, n int, err error, fds []unix.PollFd, left string) bool {
-	errno := errnoOf(err)
+func (p *Puppet) leavePoll(e entered, c *call, n int, errno syscall.Errno, fds []unix.PollFd, left string) bool {
 	if errno != 0 || n == 0 {
 		result := "= 0 (Timeout)"
 		if errno != 0 {

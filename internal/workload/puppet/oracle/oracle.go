@@ -31,6 +31,7 @@ const (
 type Table struct {
 	fds   map[int]*file
 	waits map[int]*wait // by thread
+	wrong int           // epoll_waits that returned something else than foretold
 }
 
 // New returns the table of a process that has nothing open.
@@ -46,7 +47,8 @@ type file struct {
 	pending int       // bytes or ticks to be read; the count of an eventfd
 	peer    *file     // the other end; nil if there is none
 	hungUp  bool      // the peer is closed
-	reset   bool      // and what we had sent it was unread: ECONNRESET
+	aborted bool      // and what we had sent it was unread: the connection is dead
+	reset   bool      // of which the next read tells by ECONNRESET
 	items   []*item   // that watch it, in the order a wake-up visits them
 	ep      *instance // of an epoll file
 }
@@ -130,6 +132,14 @@ func (t *Table) Kind(fd int) Kind {
 		return f.kind
 	}
 	return ""
+}
+
+// Pending is how many bytes or ticks fd has to be read.
+func (t *Table) Pending(fd int) int {
+	if f := t.fds[fd]; f != nil {
+		return f.pending
+	}
+	return 0
 }
 
 // WriteEnd reports whether fd is the end of a pipe that is written to.

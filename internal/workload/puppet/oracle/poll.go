@@ -30,9 +30,10 @@ func (f *file) poll() uint32 {
 		return pollOut | unix.EPOLLWRBAND | when(f.pending > 0, pollIn) |
 			when(f.hungUp, pollIn|unix.EPOLLRDHUP|unix.EPOLLHUP) | when(f.reset, unix.EPOLLERR)
 	case TCP:
-		// A reset connection is closed both ways (tcp_done): HUP as well.
+		// An aborted connection is closed both ways (tcp_done).
 		return pollOut | when(f.pending > 0, pollIn) |
-			when(f.hungUp, pollIn|unix.EPOLLRDHUP) | when(f.reset, unix.EPOLLERR|unix.EPOLLHUP)
+			when(f.hungUp, pollIn|unix.EPOLLRDHUP) |
+			when(f.aborted, unix.EPOLLHUP) | when(f.reset, unix.EPOLLERR)
 	case UDP:
 		return pollOut | unix.EPOLLWRBAND | when(f.pending > 0, pollIn)
 	}
@@ -53,7 +54,8 @@ func (f *file) peerClosed(gone *file) {
 		f.hungUp = true
 	case Unix, TCP:
 		f.hungUp = true
-		f.reset = gone.pending > 0
+		f.aborted = gone.pending > 0
+		f.reset = f.aborted
 	default:
 		return
 	}

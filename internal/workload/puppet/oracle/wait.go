@@ -49,6 +49,7 @@ func (t *Table) WaitEnded(thread int, got []Event, failed bool) (silenced bool) 
 		before := slices.Collect(ep.each)
 		armed := ep.oneshots()
 		if want := ep.scan(w.maxevents); !slices.Equal(want, got) {
+			t.wrong++
 			ep.correct(before, got, w.maxevents)
 		} else if len(got) < w.maxevents {
 			ep.known = true // the whole list was scanned and is as foretold
