@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// peer is a child process that answers commands: one line on its standard
+// input, one line on its standard output.
+type peer struct {
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Scanner
+	errs strings.Builder
+}
+
+// start runs a command as a peer. It dies with this process.
+func start(ctx context.Context, name string, args ...string) (*peer, error) {
+	p := &peer{cmd: exec.CommandContext(ctx, name, args...)}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.Stderr = &p.errs
+	p.cmd.WaitDelay = 5 * time.Second
+	var err error
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.out = bufio.NewScanner(out)
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// startSelf runs a mode of this program (child) as a peer.
+func startSelf(ctx context.Context, mode string, args ...string) (*peer, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, self, append([]string{"child", mode}, args...)...)
+}
+
+// ask sends a command and scans the answer into values.
+func (p *peer) ask(command string, values ...any) error {
+	if _, err := io.WriteString(p.in, command+"\n"); err != nil {
+		return fmt.Errorf("asking %s: %w", p.name(), errors.Join(err, p.died()))
+	}
+	return p.answer(values...)
+}
+
+// answer scans the next line into values.
+func (p *peer) answer(values ...any) error {
+	if !p.out.Scan() {
+		return fmt.Errorf("no answer from %s: %w", p.name(), errors.Join(p.out.Err(), p.died()))
+	}
+	if _, err := fmt.Sscan(p.out.Text(), values...); err != nil {
+		return fmt.Errorf("answer %q of %s: %w", p.out.Text(), p.name(), err)
+	}
+	return nil
+}
+
+func (p *peer) name() string { return strings.Join(p.cmd.Args[1:], " ") }
+
+// died waits for the end and says how it came.
+func (p *peer) died() error {
+	err := p.cmd.Wait()
+	if said := strings.TrimSpace(p.errs.String()); said != "" {
+		return fmt.Errorf("%w: %s", errors.Join(err, io.ErrUnexpectedEOF), said)
+	}
+	return errors.Join(err, io.ErrUnexpectedEOF)
+}
+
+// stop ends the peer.
+func (p *peer) stop() {
+	_ = p.in.Close()
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
