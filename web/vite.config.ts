@@ -9,7 +9,9 @@ export default defineConfig({
   build: {
     target: "es2023",
     assetsInlineLimit: 0,
-    modulePreload: { polyfill: false },
+    // One style sheet and no preload helper: 1 kB less before the first picture.
+    modulePreload: false,
+    cssCodeSplit: false,
     reportCompressedSize: true,
   },
   server: {

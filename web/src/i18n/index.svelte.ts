@@ -9,7 +9,7 @@ export type Lang = "en" | "zh";
 export const languages: Record<Lang, string> = { en: "English", zh: "中文" };
 
 const locales: Record<Lang, string> = { en: "en-GB", zh: "zh-CN" };
-const state = $state<{ lang: Lang; strings: Record<Key, string> }>({ lang: "en", strings: en });
+let state = $state.raw<{ lang: Lang; strings: Record<Key, string> }>({ lang: "en", strings: en });
 
 export function t(key: Key, params: Params = {}): string {
   return format(state.strings[key], params, locales[state.lang]);
@@ -26,8 +26,7 @@ export function lang(): Lang {
 
 export async function setLang(lang: Lang): Promise<void> {
   const strings = lang === "en" ? en : (await import("./zh.json")).default;
-  state.lang = lang;
-  state.strings = strings;
+  state = { lang, strings };
   document.documentElement.lang = lang === "zh" ? "zh-Hans" : "en";
 }
 

@@ -2,15 +2,15 @@
 
 import { formatRoute, parseRoute, type Look, type Route } from "./route";
 
-const state = $state<{ route: Route }>({ route: parseRoute(location.hash) });
+let current = $state.raw<Route>(parseRoute(location.hash));
 
 export function route(): Route {
-  return state.route;
+  return current;
 }
 
 export function followAddress(): void {
   addEventListener("hashchange", () => {
-    state.route = parseRoute(location.hash);
+    current = parseRoute(location.hash);
   });
 }
 
@@ -21,17 +21,17 @@ export function go(to: Route): void {
 
 /** look changes what the link says about the view, without a step in history. */
 export function look(change: Partial<Look>): void {
-  const r = state.route;
+  const r = current;
   if (r.page !== "watch") return;
   replace({ ...r, look: { ...r.look, ...change } });
 }
 
 export function setRouteLang(lang: string): void {
-  const r = state.route;
+  const r = current;
   replace(r.page === "home" ? { ...r, lang } : { ...r, look: { ...r.look, lang } });
 }
 
 function replace(to: Route): void {
-  state.route = to;
+  current = to;
   history.replaceState(null, "", formatRoute(to));
 }

@@ -4,7 +4,7 @@ export type Theme = "light" | "dark";
 
 const key = "kernelviz.theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
-const state = $state({ theme: initial() });
+let current = $state.raw(initial());
 
 function initial(): Theme {
   const saved = localStorage.getItem(key);
@@ -13,13 +13,13 @@ function initial(): Theme {
 }
 
 export function theme(): Theme {
-  return state.theme;
+  return current;
 }
 
 /** toggleTheme changes and remembers; the system is followed until then. */
 export function toggleTheme(): void {
-  state.theme = state.theme === "dark" ? "light" : "dark";
-  localStorage.setItem(key, state.theme);
+  current = current === "dark" ? "light" : "dark";
+  localStorage.setItem(key, current);
   apply();
 }
 
@@ -27,11 +27,11 @@ export function startTheme(): void {
   apply();
   system.addEventListener("change", () => {
     if (localStorage.getItem(key)) return;
-    state.theme = initial();
+    current = initial();
     apply();
   });
 }
 
 function apply(): void {
-  document.documentElement.dataset["theme"] = state.theme;
+  document.documentElement.dataset["theme"] = current;
 }
