@@ -104,13 +104,23 @@ func comm(pid int) string {
 	return strings.TrimSpace(string(b))
 }
 
+// itemKey tells items apart as far as fdinfo does. The same fd on the same
+// inode can stand there twice, since all anonymous inodes are one: after dup
+// and close the item of the old file stays, and the next file with that fd can
+// be added too. Those are numbered in tree order.
+type itemKey struct {
+	fd    int32
+	inode uint64
+	nth   int
+}
+
 // fdinfoWatch is one instance watched through procfs: membership in tree
 // order, without shape, lists or waiters.
 type fdinfoWatch struct {
 	view   *View
 	pid    int
 	fd     int
-	ids    map[Item]uint32
+	ids    map[itemKey]uint32
 	last   uint32
 	counts kernelviz.Truth
 }
@@ -122,7 +132,7 @@ func openFdinfo(v *View, pid, fd int) (*fdinfoWatch, error) {
 	if !isEventpoll(pid, fd) {
 		return nil, missing(pid, fd)
 	}
-	return &fdinfoWatch{view: v, pid: pid, fd: fd, ids: make(map[Item]uint32)}, nil
+	return &fdinfoWatch{view: v, pid: pid, fd: fd, ids: make(map[itemKey]uint32)}, nil
 }
 
 func (w *fdinfoWatch) Wake() <-chan struct{} { return nil }
@@ -146,12 +156,15 @@ func (w *fdinfoWatch) Sample(context.Context) (kernelviz.Snapshot, error) {
 	}
 	s.truth.Tier = w.view.tier
 	s.truth.Whole = true
-	live := make(map[Item]uint32, len(items))
+	live := make(map[itemKey]uint32, len(items))
 	for i, it := range items {
 		if i == kernelviz.MaxWhole {
 			break
 		}
-		key := Item{FD: it.FD, Inode: it.Inode} // a changed mask is the same item
+		key := itemKey{fd: it.FD, inode: it.Inode} // a changed mask is the same item
+		for live[key] != 0 {
+			key.nth++
+		}
 		id := w.id(key)
 		live[key] = id
 		s.index[id] = len(s.nodes)
@@ -166,7 +179,7 @@ func (w *fdinfoWatch) Sample(context.Context) (kernelviz.Snapshot, error) {
 }
 
 // id gives the stable id of an item, by fd and inode.
-func (w *fdinfoWatch) id(key Item) uint32 {
+func (w *fdinfoWatch) id(key itemKey) uint32 {
 	if id, ok := w.ids[key]; ok {
 		return id
 	}

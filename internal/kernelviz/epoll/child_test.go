@@ -1,0 +1,3 @@
+package epoll
+
+func runChild(mode string) { _ = mode }
