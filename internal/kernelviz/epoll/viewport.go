@@ -112,7 +112,7 @@ func (w *watch) describeSlots(t *tree, slots []uint32, glyphs []wire.GlyphRow) [
 			continue
 		}
 		glyphs[k].Nested = f.row.Nested
-		if w.owner[glyphs[k].ID] == 0 {
+		if owner, known := w.owner[glyphs[k].ID]; known && owner == 0 {
 			glyphs[k].Flags |= wire.NodeOrphan
 		}
 		if !seen[glyphs[k].File] {

@@ -440,9 +440,10 @@ func (w *watch) rows(ctx context.Context, s *Snapshot, c *capture) error {
 		}
 		if f := w.files[fileIDs[i]]; f != nil {
 			r.Nested = f.row.Nested
-			if r.Owner == 0 {
-				r.Flags |= wire.NodeOrphan
-			}
+		}
+		// An item that was not looked at yet may share the file of one that was.
+		if owner, known := w.owner[ids[i]]; known && owner == 0 {
+			r.Flags |= wire.NodeOrphan
 		}
 		s.nodes[i] = r
 		s.index[r.ID] = i
