@@ -13,7 +13,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
 	"kernelviz/internal/kernelviz/wire"
@@ -72,9 +71,9 @@ type walker struct {
 // newProbe loads the discovery programs. It fails where BPF, BTF or the
 // privilege for them is missing; nothing stays loaded then.
 func newProbe(log *slog.Logger, kfunc bool) (*probe, error) {
-	// Kernels before 5.11 account BPF memory against RLIMIT_MEMLOCK. A failure
-	// shows when the programs load.
-	_ = rlimit.RemoveMemlock()
+	// RLIMIT_MEMLOCK is left alone: kernels since 5.11 do not count BPF memory
+	// against it. (The package that would raise it makes a map before main
+	// begins, which no workload of this binary may do.)
 	spec, err := loadDiscover()
 	if err != nil {
 		return nil, err
