@@ -61,7 +61,7 @@ func startTime(pid int) (uint64, error) {
 	}
 	// The second field, the name in brackets, may hold spaces and brackets.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	const state, start = 3 - 3, 22 - 3 // fields are numbered from 1; two are cut off
+	const state, start = 0, 22 - 3 // fields 3 and 22 of proc(5): numbered from 1, two cut off
 	if len(fields) <= start {
 		return 0, fmt.Errorf("/proc/%d/stat has %d fields after the name, want more than %d", pid, len(fields), start)
 	}
