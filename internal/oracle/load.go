@@ -111,7 +111,7 @@ func (l *Load) halt() {
 // requests from that many clients, which come and go.
 func RedisBenchmark(t testing.TB, s *Server, requests, clients int) {
 	t.Helper()
-	command := require(t, "redis-benchmark")
+	command := Command(t, "redis-benchmark")
 	_, port, _ := strings.Cut(s.Addr, ":")
 	cmd := exec.CommandContext(t.Context(), command, "-h", "127.0.0.1", "-p", port, "-q",
 		"-n", strconv.Itoa(requests), "-c", strconv.Itoa(clients), "-t", "set,get")

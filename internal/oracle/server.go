@@ -34,7 +34,7 @@ type Server struct {
 // Nginx starts nginx with one worker, which has the epoll instance.
 func Nginx(t testing.TB) *Server {
 	t.Helper()
-	nginx := require(t, "nginx")
+	nginx := Command(t, "nginx")
 	dir, addr := t.TempDir(), freeAddr(t)
 	config := write(t, dir, "nginx.conf", fmt.Sprintf(`
 daemon off;
@@ -61,7 +61,7 @@ http {
 // Redis starts a Redis server that keeps nothing on disk.
 func Redis(t testing.TB) *Server {
 	t.Helper()
-	redis := require(t, "redis-server")
+	redis := Command(t, "redis-server")
 	addr := freeAddr(t)
 	_, port, _ := strings.Cut(addr, ":")
 	return start(t, "redis", addr, redisRequest, exec.Command(redis, "--bind", "127.0.0.1", "--port", port,
@@ -72,7 +72,7 @@ func Redis(t testing.TB) *Server {
 // instance, answering requests itself.
 func HAProxy(t testing.TB) *Server {
 	t.Helper()
-	haproxy := require(t, "haproxy")
+	haproxy := Command(t, "haproxy")
 	addr := freeAddr(t)
 	config := write(t, t.TempDir(), "haproxy.cfg", fmt.Sprintf(`
 global
@@ -94,7 +94,7 @@ frontend web
 // Node starts an HTTP server in Node.js.
 func Node(t testing.TB) *Server {
 	t.Helper()
-	node := require(t, "node")
+	node := Command(t, "node")
 	addr := freeAddr(t)
 	_, port, _ := strings.Cut(addr, ":")
 	const script = `
@@ -130,8 +130,9 @@ func GuestOnly(t testing.TB, what string) {
 	t.Skip("guest only: " + what)
 }
 
-// require returns the path of a command, or skips the test.
-func require(t testing.TB, command string) string {
+// Command returns the path of a command that the host has to have, or skips the
+// test: in a guest for being there, on a host with what gives it.
+func Command(t testing.TB, command string) string {
 	t.Helper()
 	HostOnly(t, command)
 	path, err := exec.LookPath(command)
