@@ -45,6 +45,7 @@ type bench struct {
 func benches() []bench {
 	return []bench{
 		{"snapshot", "reading an instance, beside a pointer chase", snapshot},
+		{"watchcost", "what being watched costs the watched process and others", watchcost},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 var modes = map[string]func(args []string) error{
 	"forest": forestChild,
 	"grove":  groveChild,
+	"loop":   loopChild,
 }
 
 // child lives the life of a mode and returns the exit code.
