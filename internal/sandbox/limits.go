@@ -75,6 +75,11 @@ func (l Limits) writeCgroup(dir string, has map[string]bool) error {
 // setRlimits bounds one process; what it starts inherits them.
 func (l Limits) setRlimits(pid int, memory bool) error {
 	set := func(what int, name string, value uint64) error {
+		var now unix.Rlimit
+		if err := unix.Prlimit(pid, what, nil, &now); err != nil {
+			return fmt.Errorf("reading %s: %w", name, err)
+		}
+		value = min(value, now.Max) // only root may raise it
 		lim := unix.Rlimit{Cur: value, Max: value}
 		if err := unix.Prlimit(pid, what, &lim, nil); err != nil {
 			return fmt.Errorf("setting %s to %d: %w", name, value, err)

@@ -30,7 +30,7 @@ func kinds() []kind {
 	return []kind{
 		{
 			name: "puppet", page: true, main: noArgs(puppet.Main),
-			limits: sandbox.Limits{Processes: 64, Memory: 1 << 30, CPU: 1},
+			limits: sandbox.Limits{Processes: 64, Memory: 1 << 30, CPU: 1, Files: 20_000},
 		},
 		{name: "guardian", main: func(args []string) error { return sandbox.Guard(os.Stdin, args) }},
 	}

@@ -18,12 +18,12 @@ func epollWait(epfd int, events []unix.EpollEvent, maxevents, timeout int) (int,
 // waitTail ends the text of a wait.
 func (c *call) waitTail(maxevents, timeout int) *call { return c.int(maxevents).int(timeout) }
 
-// pollIn waits up to a second until fd is readable. Held: p.mu.
-func (p *Puppet) pollIn(fd int) bool {
+// pollFor waits up to a second until fd has the event. Held: p.mu.
+func (p *Puppet) pollFor(fd int, event int16) bool {
 	const ms = 1000
 	e := p.begin()
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(fd), Events: event}}
 	n, _, errno := unix.Syscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&fds[0])), 1, ms)
-	c := p.text.start("poll").polled(fd).int(1).int(ms)
+	c := p.text.start("poll").polled(fds).int(1).int(ms)
 	return p.leavePoll(e, c, int(n), errno, fds, "")
 }

@@ -24,14 +24,14 @@ func (c *call) waitTail(maxevents, timeout int) *call {
 	return c.int(maxevents).int(timeout).raw("NULL").int(sigsetSize)
 }
 
-// pollIn waits up to a second until fd is readable. Held: p.mu.
-func (p *Puppet) pollIn(fd int) bool {
+// pollFor waits up to a second until fd has the event. Held: p.mu.
+func (p *Puppet) pollFor(fd int, event int16) bool {
 	e := p.begin()
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(fd), Events: event}}
 	left := unix.Timespec{Sec: 1}
 	n, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), 1,
 		uintptr(unsafe.Pointer(&left)), 0, sigsetSize, 0)
-	c := p.text.start("ppoll").polled(fd).int(1).
+	c := p.text.start("ppoll").polled(fds).int(1).
 		raw("{tv_sec=1, tv_nsec=0}").raw("NULL").int(sigsetSize)
 	return p.leavePoll(e, c, int(n), errno, fds, fmt.Sprintf(", left {tv_sec=%d, tv_nsec=%d}", left.Sec, left.Nsec))
 }

@@ -156,19 +156,54 @@ func (p *Puppet) timerfdSettime(fd int) syscall.Errno {
 func (p *Puppet) fired(fd int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pollIn(fd) {
+	if p.pollFor(fd, unix.POLLIN) {
 		p.table.Fired(fd)
 	} else {
 		p.table.Doubt(fd)
 	}
 }
 
-// await waits until what was written has arrived at fd.
+// await waits until what was just written has arrived at fd: softirqs may run
+// later than the write returns. Of a second datagram nobody can tell.
 func (p *Puppet) await(fd int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.pollIn(fd) {
-		p.table.Doubt(fd)
+	want := p.table.Pending(fd)
+	if want == 1 && p.pollFor(fd, unix.POLLIN) {
+		return
+	}
+	if p.table.Kind(fd) == oracle.TCP && p.awaitBytes(fd, want) {
+		return
+	}
+	p.table.Doubt(fd)
+}
+
+// awaitBytes asks how much fd has to be read until it is enough. Held: p.mu.
+func (p *Puppet) awaitBytes(fd, want int) bool {
+	for range 1000 {
+		e := p.begin()
+		n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+		c := p.text.start("ioctl").int(fd).raw("FIONREAD").array(n)
+		if p.leave(e, c.end(), 0, errnoOf(err), "") != 0 {
+			return false
+		}
+		if n >= want {
+			return true
+		}
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 100_000}, nil)
+	}
+	return false
+}
+
+// hungUp waits until a watched peer has seen that its connection was closed.
+func (p *Puppet) hungUp(peer int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.table.Kind(peer) != oracle.TCP || !p.table.Watched(peer) {
+		return
+	}
+	if !p.pollFor(peer, unix.POLLRDHUP) {
+		p.table.Doubt(peer)
 	}
 }
 

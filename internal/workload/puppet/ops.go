@@ -109,7 +109,11 @@ func (p *Puppet) doClose(a *Action) error {
 	if err := ours(*a.FD); err != nil {
 		return err
 	}
+	peer, ok := p.peer(*a.FD)
 	p.close(*a.FD)
+	if _, open := p.peer(peer); ok && !open {
+		p.hungUp(peer)
+	}
 	return nil
 }
 

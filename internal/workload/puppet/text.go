@@ -186,10 +186,17 @@ func (c *call) address(port uint16) *call {
 }
 
 // polled is the array of poll(2) that asks for one fd.
-func (c *call) polled(fd int) *call {
+func (c *call) polled(fds []unix.PollFd) *call {
 	c.sep().b = append(c.b, "[{fd="...)
-	c.b = strconv.AppendInt(c.b, int64(fd), 10)
-	c.b = append(c.b, ", events=POLLIN}]"...)
+	c.b = strconv.AppendInt(c.b, int64(fds[0].Fd), 10)
+	c.b = append(c.b, ", events="...)
+	c.b = append(appendPollMask(c.b, fds[0].Events), "}]"...)
+	return c
+}
+
+func (c *call) array(n int) *call {
+	c.sep().b = append(c.b, '[')
+	c.b = append(strconv.AppendInt(c.b, int64(n), 10), ']')
 	return c
 }
 

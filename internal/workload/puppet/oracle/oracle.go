@@ -142,6 +142,12 @@ func (t *Table) Pending(fd int) int {
 	return 0
 }
 
+// Watched reports whether an instance has an item for fd's file.
+func (t *Table) Watched(fd int) bool {
+	f := t.fds[fd]
+	return f != nil && len(f.items) > 0
+}
+
 // WriteEnd reports whether fd is the end of a pipe that is written to.
 func (t *Table) WriteEnd(fd int) bool {
 	f := t.fds[fd]
