@@ -1,7 +1,7 @@
 // Scene → Canvas2D. Shapes of one look are drawn as one path.
 import type { Minimap } from "../scene/minimap";
 import { markPlace, ringWidth } from "../scene/marks";
-import type { NodeShape, NodeTone, Scene, TextShape, Tone } from "../scene/types";
+import type { GlyphShape, NodeShape, NodeTone, Scene, TextShape, Tone } from "../scene/types";
 import { shadeOf, SHADES, shades, type Palette } from "./palette";
 
 const TAU = Math.PI * 2;
@@ -98,19 +98,39 @@ function edges(ctx: CanvasRenderingContext2D, scene: Scene, p: Palette): void {
   ctx.globalAlpha = 1;
 }
 
+/** Half the width of a subtree's upper end. */
+export function apex(g: GlyphShape): number {
+  return Math.min(0.6, (g.x2 - g.x1) / 2);
+}
+
+/** From the first level that has a subtree to the deepest. */
+export function glyphReach(scene: Scene): { y1: number; y2: number } {
+  let y1 = Infinity;
+  let y2 = -Infinity;
+  for (const g of scene.glyphs) {
+    y1 = Math.min(y1, g.y);
+    y2 = Math.max(y2, g.y2);
+  }
+  return { y1, y2 };
+}
+
 function glyphs(ctx: CanvasRenderingContext2D, scene: Scene, p: Palette): void {
   if (scene.glyphs.length === 0) return;
   const fills = shades(p);
+  const reach = glyphReach(scene);
   for (let shade = 0; shade < SHADES; shade++) {
     let any = false;
     for (const g of scene.glyphs) {
       if (shadeOf(g.share) !== shade) continue;
       if (!any) {
+        const fill = ctx.createLinearGradient(0, reach.y1, 0, reach.y2);
+        fill.addColorStop(0, fills[shade]!.pale);
+        fill.addColorStop(1, fills[shade]!.full);
         ctx.beginPath();
-        ctx.fillStyle = fills[shade]!;
+        ctx.fillStyle = fill;
         any = true;
       }
-      const half = Math.min(1.2, (g.x2 - g.x1) / 2);
+      const half = apex(g);
       ctx.moveTo(g.x - half, g.y);
       ctx.lineTo(g.x + half, g.y);
       ctx.lineTo(Math.max(g.x2, g.x + half), g.y2);
@@ -168,7 +188,7 @@ function oneNode(
     const at = markPlace(n);
     ctx.fillStyle = look.text;
     ctx.font = `700 8px ${p.sans}`;
-    ctx.fillText("R", at.x, at.y);
+    label(ctx, p, "R", at.x, at.y);
   }
 }
 
@@ -223,7 +243,7 @@ function nodes(ctx: CanvasRenderingContext2D, scene: Scene, p: Palette): void {
   for (const n of scene.nodes) {
     if (!n.mark || !plain(n, "red")) continue;
     const at = markPlace(n);
-    ctx.fillText("R", at.x, at.y);
+    label(ctx, p, "R", at.x, at.y);
   }
   for (const n of scene.nodes) {
     if (n.alpha >= 1 && n.mix >= 1) continue;
@@ -410,7 +430,7 @@ export function drawMinimap(ctx: CanvasRenderingContext2D, map: Minimap, p: Pale
   const fills = shades(p);
   map.columns.forEach((c, x) => {
     if (c.depth <= 0) return;
-    ctx.fillStyle = fills[shadeOf(c.share)]!;
+    ctx.fillStyle = fills[shadeOf(c.share)]!.full;
     ctx.fillRect(x, 0, 1, c.depth * (map.height - 3));
     if (!c.ready) return;
     ctx.fillStyle = p.ready;

@@ -110,15 +110,19 @@ export function blend(a: string, b: string, t: number): string {
 /** Steps in which the red share of a subtree is shown. */
 export const SHADES = 9;
 
-/** Fill of a subtree by its red share: from the black nodes' tone to the red ones', washed into the paper. */
-export function shades(p: Palette): string[] {
-  const dark = blend(p.blackline, p.paper, 0.3);
-  const light = blend(p.red, p.paper, 0.3);
-  // No red-black tree has more than half of a large subtree red, so the scale ends there.
-  return Array.from({ length: SHADES }, (_, i) => blend(dark, light, i / (SHADES - 1)));
+/**
+ * Fill of a subtree by its red share, pale at the level where the first one
+ * begins and full at the deepest: most nodes of a tree are on its last levels.
+ */
+export function shades(p: Palette): { pale: string; full: string }[] {
+  return Array.from({ length: SHADES }, (_, i) => {
+    const tone = blend(p.blackline, p.red, i / (SHADES - 1));
+    return { pale: blend(tone, p.paper, 0.82), full: blend(tone, p.paper, 0.35) };
+  });
 }
 
 /** Which of shades() a share of red nodes takes. */
 export function shadeOf(share: number): number {
+  // Hardly more than half of a large red-black tree is red: the scale ends there.
   return Math.max(0, Math.min(SHADES - 1, Math.round(share * 2 * (SHADES - 1))));
 }

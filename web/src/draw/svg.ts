@@ -1,7 +1,7 @@
 // Scene → SVG. The same lists in the same order as on the canvas.
 import { markPlace, ringWidth } from "../scene/marks";
 import type { NodeShape, NodeTone, Scene } from "../scene/types";
-import { colour, nodeLook } from "./canvas";
+import { apex, colour, glyphReach, nodeLook } from "./canvas";
 import { shadeOf, shades, type Palette } from "./palette";
 
 export interface About {
@@ -54,7 +54,10 @@ function node(s: NodeShape, tone: NodeTone, alpha: number, p: Palette): string[]
   if (s.mark && tone === "red") {
     const at = markPlace(s);
     const font = { "font-size": 8, "font-weight": "700", "text-anchor": "middle" };
-    out.push(tag("text", { x: at.x, y: at.y, ...font, fill: look.text, opacity: faded(alpha) }, "R"));
+    const clear = { "paint-order": "stroke", stroke: p.paper, "stroke-width": 3.5 };
+    out.push(
+      tag("text", { x: at.x, y: at.y, ...font, ...clear, fill: look.text, opacity: faded(alpha) }, "R"),
+    );
   }
   return out;
 }
@@ -86,14 +89,22 @@ export function toSVG(scene: Scene, p: Palette, about: About): string {
       }),
     );
   }
+  if (scene.glyphs.length > 0) {
+    const { y1, y2 } = glyphReach(scene);
+    fills.forEach((f, i) => {
+      out.push(
+        `<linearGradient id="s${i}" gradientUnits="userSpaceOnUse" x1="0" x2="0" y1="${n(y1)}" y2="${n(y2)}"><stop stop-color="${f.pale}"/><stop offset="1" stop-color="${f.full}"/></linearGradient>`,
+      );
+    });
+  }
   for (const g of scene.glyphs) {
-    const half = Math.min(1.2, (g.x2 - g.x1) / 2);
+    const half = apex(g);
     const right = Math.max(g.x2, g.x + half);
     const left = Math.min(g.x1, g.x - half);
     out.push(
       tag("path", {
         d: `M${n(g.x - half)} ${n(g.y)}L${n(g.x + half)} ${n(g.y)}L${n(right)} ${n(g.y2)}L${n(left)} ${n(g.y2)}Z`,
-        fill: fills[shadeOf(g.share)],
+        fill: `url(#s${shadeOf(g.share)})`,
       }),
     );
     if (g.ready > 0) {

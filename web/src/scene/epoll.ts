@@ -7,7 +7,7 @@ import { fileWords } from "../model/files";
 import { NodeFlag, type GlyphRow } from "../wire/epoll";
 import { addLanes, laneHeight } from "./lanes";
 import { grouped, monoWidth } from "./text";
-import type { NodeTone, Rect, Scene, SceneOptions, TextShape, Viewport } from "./types";
+import type { NodeTone, Rect, Scene, SceneOptions, Viewport } from "./types";
 
 const NODE_MAX = 18;
 const LEVEL_MAX = 72;
@@ -25,8 +25,8 @@ interface Frame {
   scene: Scene;
   model: EpollModel;
   options: SceneOptions;
-  /** y of the root. */
-  y0: number;
+  /** y by level. */
+  rows: number[];
   /** Radius by level. */
   radius: number[];
   /** Node ids on the way from the root to what is pointed at. */
@@ -67,8 +67,8 @@ function toneOf(flags: number, membership: boolean): NodeTone {
 
 /** Size of a label that fits a disc; 0 where it would not be legible. */
 function labelSize(label: string, r: number): number {
-  const size = Math.min(11.5, (2 * r - 5) / (0.6 * label.length));
-  return size >= 7 ? size : 0;
+  const size = Math.min(11.5, (2 * r - 7) / (0.6 * label.length));
+  return size >= 8 ? size : 0;
 }
 
 function edgeWidth(r: number): number {
@@ -81,7 +81,7 @@ function x(f: Frame, rank: number): number {
 }
 
 function y(f: Frame, depth: number): number {
-  return f.y0 + depth * f.scene.dy;
+  return f.rows[Math.min(depth, f.rows.length - 1)]!;
 }
 
 interface Item {
@@ -112,7 +112,7 @@ function addNode(f: Frame, n: Item): void {
     mix: 1,
     label: size > 0 ? label : "",
     size,
-    mark: tone === "red" && n.r >= 7,
+    mark: tone === "red" && n.r >= 9,
     alpha: 1,
   });
   s.counts.nodes++;
@@ -171,8 +171,13 @@ function addSides(f: Frame, items: Item[]): void {
       });
       at += (room ? 14 + w : 12) + 6;
     }
-    if (n.r < 12) continue;
     const room = end - at;
+    const fd = String(n.fd);
+    if (n.r >= 7 && labelSize(fd, n.r) === 0 && monoWidth(fd, 10.5) <= room) {
+      sideText(s, n, at, 0, fd, "ink");
+      continue;
+    }
+    if (n.r < 12) continue;
     const words = fileWords(f.model.file(n.file));
     const lines = [
       [
@@ -183,23 +188,26 @@ function addSides(f: Frame, items: Item[]): void {
       [eventShort(n.events)],
     ].map((choices) => choices.map((c) => c.trim()).find((c) => c !== "" && monoWidth(c, 10.5) <= room));
     const shown = lines.filter((l) => l !== undefined && l !== "unknown");
-    shown.forEach((text, k) => {
-      const shape: TextShape = {
-        id: n.id,
-        x: at,
-        y: n.y + (shown.length === 1 ? 0 : k === 0 ? -6.5 : 6.5),
-        text: text!,
-        size: 10.5,
-        font: "mono",
-        weight: 400,
-        tone: "soft",
-        align: "start",
-        clear: false,
-        alpha: 1,
-      };
-      s.texts.push(shape);
+    shown.forEach((line, k) => {
+      sideText(s, n, at, shown.length === 1 ? 0 : k === 0 ? -6.5 : 6.5, line!, "soft");
     });
   }
+}
+
+function sideText(s: Scene, n: Item, x: number, dy: number, text: string, tone: "ink" | "soft"): void {
+  s.texts.push({
+    id: n.id,
+    x,
+    y: n.y + dy,
+    text,
+    size: 10.5,
+    font: "mono",
+    weight: 400,
+    tone,
+    align: "start",
+    clear: true,
+    alpha: 1,
+  });
 }
 
 function addEdge(f: Frame, id: number, x1: number, y1: number, x2: number, y2: number, r: number): void {
@@ -397,6 +405,22 @@ function placeGrid(f: Frame): void {
   });
 }
 
+/**
+ * Height of the step from each level to the next, 1 in full. Close to a part of
+ * a large tree hardly any ancestor is in view, only edges that pass through:
+ * such levels are drawn together, and those looked at get the room. It depends
+ * on the zoom alone, so that panning moves nothing up or down.
+ */
+function levelWeights(items: number, levels: number, dx: number, width: number): number[] {
+  const out: number[] = [];
+  for (let d = 0; d < levels - 1; d++) {
+    const apart = (items / Math.pow(2, d)) * dx;
+    const excess = Math.log2(apart / width); // 0: one node of the level in view
+    out.push(Math.min(1, Math.max(0.22, 1 - 0.39 * excess)));
+  }
+  return out;
+}
+
 /** Radius of each level: as large as the level's closest neighbours let it be. */
 function radii(model: EpollModel, levels: number, dx: number, dy: number): number[] {
   const most = Math.min(NODE_MAX, levels > 1 ? dy * 0.36 : NODE_MAX);
@@ -405,7 +429,7 @@ function radii(model: EpollModel, levels: number, dx: number, dy: number): numbe
     // Of a culled tree only the average distance is known; it does not change
     // while the picture is moved, and so neither do the discs.
     const gap = model.shape ? model.shape.gap[d]! : (model.items / Math.pow(2, d)) * 0.6;
-    const room = Math.max(1.2, Math.min(most, gap * dx * 0.46));
+    const room = Math.max(1.2, Math.min(most, gap * dx * 0.42));
     out.push(Math.min(room, out[d - 1] ?? room));
   }
   return out.length > 0 ? out : [most];
@@ -459,15 +483,19 @@ export function buildEpollScene(model: EpollModel, options: SceneOptions): Scene
   scene.counts.items = model.items;
   scene.dx = tree.w / (options.viewport.hi - options.viewport.lo);
 
-  const levels = model.shape?.levels ?? Math.max(1, model.instance?.depth ?? 1);
-  scene.dy = levels > 1 ? Math.min(LEVEL_MAX, tree.h / (levels - 1)) : 0;
-  const used = scene.dy * (levels - 1);
+  const levels = Math.max(1, model.shape?.levels ?? model.instance?.depth ?? 1);
+  const weights = levelWeights(model.items, levels, scene.dx, width);
+  const sum = weights.reduce((total, w) => total + w, 0);
+  scene.dy = levels > 1 ? Math.min(LEVEL_MAX, tree.h / sum) : 0;
+  // A low tree stands a little above the middle, where the eye expects it.
+  let at = tree.y + (tree.h - sum * scene.dy) * 0.4;
+  const rows = [at];
+  for (const w of weights) rows.push((at += w * scene.dy));
   const f: Frame = {
     scene,
     model,
     options,
-    // A low tree stands a little above the middle, where the eye expects it.
-    y0: tree.y + (tree.h - used) * 0.4,
+    rows,
     radius: radii(model, levels, scene.dx, scene.dy),
     path: pathIds(model, options.focused || options.hovered || 0),
   };

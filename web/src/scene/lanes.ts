@@ -106,14 +106,14 @@ export function addLanes(scene: Scene, model: EpollModel, o: SceneOptions, band:
   const rects: Rect[] =
     width >= WIDE
       ? [
-          { x: 0, y, w: width * 0.42, h: ROW },
-          { x: width * 0.42, y, w: width * 0.24, h: ROW },
-          { x: width * 0.66, y, w: width * 0.34, h: ROW },
+          { x: 0, y, w: Math.round(width * 0.4), h: ROW },
+          { x: Math.round(width * 0.4), y, w: Math.round(width * 0.57) - Math.round(width * 0.4), h: ROW },
+          { x: Math.round(width * 0.57), y, w: width - Math.round(width * 0.57), h: ROW },
         ]
       : [
           { x: 0, y, w: width, h: ROW },
-          { x: 0, y: y + ROW, w: width * 0.42, h: ROW },
-          { x: width * 0.42, y: y + ROW, w: width * 0.58, h: ROW },
+          { x: 0, y: y + ROW, w: Math.round(width * 0.38), h: ROW },
+          { x: Math.round(width * 0.38), y: y + ROW, w: width - Math.round(width * 0.38), h: ROW },
         ];
   const [first, second, third] = rects as [Rect, Rect, Rect];
   scene.rules.push({ x1: 0, y1: y, x2: width, y2: y });

@@ -3,8 +3,8 @@ import type { NodeShape, NodeTone, Point } from "./types";
 
 /** Middle of the letter R: outside the rings, up to the right. */
 export function markPlace(n: NodeShape): Point {
-  const d = n.r + 8.5;
-  return { x: n.x + d * 0.77, y: n.y - d * 0.64 };
+  const d = n.r + 10;
+  return { x: n.x + d * 0.8, y: n.y - d * 0.6 };
 }
 
 /** Outline of a disc: a red node's ring is thick, so that it is not told by hue alone. */

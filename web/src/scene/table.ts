@@ -11,10 +11,10 @@ export interface TableRow {
   colour: "red" | "black" | "unknown";
   /** -1 where the shape is unknown. */
   depth: number;
-  /** null where there is none, or it is not known. */
-  parentFd: number | null;
-  leftFd: number | null;
-  rightFd: number | null;
+  /** -1 where there is none, or it is not known. */
+  parentFd: number;
+  leftFd: number;
+  rightFd: number;
   events: string;
   file: FileWords;
   fileId: number;
@@ -33,7 +33,7 @@ export interface TableRow {
 /** Every item held, in order. Subtrees of a culled picture are one row each. */
 export function tableRows(model: EpollModel): TableRow[] {
   const ids = model.inOrder();
-  const fdOf = (id: number): number | null => (id === 0 ? null : (model.brief(id)?.fd ?? null));
+  const fdOf = (id: number): number => (id === 0 ? -1 : (model.brief(id)?.fd ?? -1));
   return ids.map((id, i) => {
     const n = model.node(id);
     const b = model.brief(id)!;

@@ -1,5 +1,5 @@
 // Widths of text without a document: the mono face advances 0.6 em, the rest
-// is an estimate on the wide side.
+// is an estimate of Inter at text sizes.
 
 export function monoWidth(text: string, size: number): number {
   let em = 0;
@@ -9,7 +9,7 @@ export function monoWidth(text: string, size: number): number {
 
 export function sansWidth(text: string, size: number): number {
   let em = 0;
-  for (const c of text) em += c.codePointAt(0)! >= 0x2e80 ? 1 : 0.56;
+  for (const c of text) em += c.codePointAt(0)! >= 0x2e80 ? 1 : 0.52;
   return em * size;
 }
 

@@ -3,7 +3,7 @@
 import type { Viewport } from "./types";
 
 /** Fewer ranks than this are never stretched over the whole width. */
-export const FIT_MIN = 12;
+export const FIT_MIN = 10;
 
 /** The closest look, in ranks. */
 export const ZOOM_MIN = 4;
