@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"kernelviz/internal/sandbox"
+	"kernelviz/internal/workload/churn"
 	"kernelviz/internal/workload/puppet"
 )
 
@@ -31,6 +32,10 @@ func kinds() []kind {
 		{
 			name: "puppet", page: true, main: noArgs(puppet.Main),
 			limits: sandbox.Limits{Processes: 64, Memory: 1 << 30, CPU: 1, Files: 20_000},
+		},
+		{
+			name: "churn", main: churn.Main,
+			limits: sandbox.Limits{Processes: 4096, Memory: 4 << 30, Files: 20_000},
 		},
 		{name: "guardian", main: func(args []string) error { return sandbox.Guard(os.Stdin, args) }},
 	}
