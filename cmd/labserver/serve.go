@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kernelviz/internal/sandbox"
 	"kernelviz/internal/server"
 	"kernelviz/web"
 )
@@ -87,17 +89,22 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if closeErr := m.close(); err == nil {
-			err = closeErr
+	defer func() { err = errors.Join(err, m.close()) }()
+	var box *sandbox.Sandbox
+	if !f.noWorkloads {
+		box, err = sandbox.New(sandbox.Config{Log: log, Guardian: []string{"/proc/self/exe", "workload", "guardian"}})
+		if err != nil {
+			return fmt.Errorf("making the sandbox of workloads: %w", err)
 		}
-	}()
+		defer func() { err = errors.Join(err, box.Close()) }()
+	}
 	s := server.New(server.Options{
 		Version:    version,
 		Kernel:     m.kernel,
 		Views:      m.views,
 		Assets:     web.Dist(),
 		Logger:     log,
+		Sandbox:    box,
 		Addr:       l.Addr(),
 		Token:      token,
 		Viewers:    f.viewers,

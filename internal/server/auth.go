@@ -179,7 +179,7 @@ func originAllowed(r *http.Request) bool {
 func (g *guard) protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !g.hostAllowed(r) {
-			g.metrics.refused.WithLabelValues("host").Inc()
+			g.metrics.refusedHost.Inc()
 			writeRefusal(w, r, http.StatusForbidden, refusedHost(r.Host))
 			return
 		}
@@ -188,13 +188,13 @@ func (g *guard) protect(next http.Handler) http.Handler {
 		}
 		k, ok := g.session(r)
 		if !ok {
-			g.metrics.refused.WithLabelValues("token").Inc()
+			g.metrics.refusedToken.Inc()
 			w.Header().Set("WWW-Authenticate", `Bearer realm="kernelviz"`)
 			writeRefusal(w, r, http.StatusUnauthorized, refusedToken)
 			return
 		}
 		if !originAllowed(r) {
-			g.metrics.refused.WithLabelValues("origin").Inc()
+			g.metrics.refusedOrigin.Inc()
 			writeRefusal(w, r, http.StatusForbidden, refusedOrigin)
 			return
 		}

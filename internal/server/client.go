@@ -13,21 +13,19 @@ import (
 
 // Bounds of one page's connection.
 const (
-	frameQueue    = 4       // frames waiting to be written
-	messageQueue  = 256     // JSON messages waiting to be written
-	messageBytes  = 1 << 20 // bytes of them
-	writeTimeout  = 5 * time.Second
-	pingEvery     = 30 * time.Second
-	pongWithin    = 75 * time.Second
-	closeWithin   = 700 * time.Millisecond // for the close frame and its answer
-	staleWindow   = 10 * time.Second
-	staleLimit    = 3  // stale marks within staleWindow that halve the rate
-	maxHalvings   = 5  // 60 frames/s become 2
-	garbageLimit  = 21 // unreadable messages in a row that close the page
-	readBuffer    = 1 << 10
-	writeBuffer   = 4 << 10
-	reasonSlow    = "slow"
-	reasonGarbage = "garbage"
+	frameQueue   = 4       // frames waiting to be written
+	messageQueue = 256     // JSON messages waiting to be written
+	messageBytes = 1 << 20 // bytes of them
+	writeTimeout = 5 * time.Second
+	pingEvery    = 30 * time.Second
+	pongWithin   = 75 * time.Second
+	closeWithin  = 700 * time.Millisecond // for the close frame and its answer
+	staleWindow  = 10 * time.Second
+	staleLimit   = 3  // stale marks within staleWindow that halve the rate
+	maxHalvings  = 5  // 60 frames/s become 2
+	garbageLimit = 21 // unreadable messages in a row that close the page
+	readBuffer   = 1 << 10
+	writeBuffer  = 4 << 10
 )
 
 // frame is one frame of one topic, shared by all who get it.
@@ -56,8 +54,9 @@ type client struct {
 	mu       sync.Mutex
 	frames   [frameQueue]frame // the first queued are valid, oldest first
 	queued   int
-	messages [][]byte // JSON, oldest first; never dropped
-	size     int      // bytes of messages
+	messages [][]byte          // JSON, oldest first; never dropped
+	size     int               // bytes of messages
+	lists    [listKinds][]byte // the newest of each list, not yet written
 	subs     map[string]*subscription
 	marks    [staleLimit]time.Time // newest stale marks, as a ring
 	mark     int                   // next place in marks: the oldest mark
@@ -91,13 +90,35 @@ func (c *client) send(message []byte) {
 	if len(c.messages) >= messageQueue || c.size+len(message) > messageBytes {
 		c.closeLocked(websocket.CloseTryAgainLater, "too slow: messages piled up")
 		c.mu.Unlock()
-		c.hub.metrics.closed.WithLabelValues(reasonSlow).Inc()
+		c.hub.metrics.closedSlow.Inc()
 		return
 	}
 	c.messages = append(c.messages, message)
 	c.size += len(message)
 	c.mu.Unlock()
 	c.notify()
+}
+
+// The lists of which only the newest is any use.
+const (
+	listTargets = iota
+	listWorkloads
+	listKinds
+)
+
+// sendLatest queues a list and replaces the one that is still waiting.
+func (c *client) sendLatest(kind int, message []byte) {
+	c.mu.Lock()
+	c.lists[kind] = message
+	c.mu.Unlock()
+	c.notify()
+}
+
+// waiting is the number of bytes of JSON messages that wait to be written.
+func (c *client) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.size
 }
 
 // offer queues a frame for sub. A delta for a subscription that waits for a key
@@ -253,6 +274,12 @@ func (c *client) next() (message []byte, f frame, code int, reason string) {
 	if c.closing != 0 {
 		return nil, frame{}, c.closing, c.reason
 	}
+	for kind, list := range c.lists {
+		if list != nil {
+			c.lists[kind] = nil
+			return list, frame{}, 0, ""
+		}
+	}
 	if c.queued > 0 {
 		f = c.frames[0]
 		copy(c.frames[:], c.frames[1:c.queued])
@@ -285,7 +312,7 @@ func (c *client) write() {
 				return
 			}
 			f.sub.view.sent.Inc()
-			f.sub.view.bytes.Add(float64(f.size))
+			f.sub.view.bytes.Add(uint64(f.size))
 			continue
 		}
 		select {
@@ -323,7 +350,7 @@ func (c *client) wrote(err error) bool {
 	}
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		c.hub.metrics.closed.WithLabelValues(reasonSlow).Inc()
+		c.hub.metrics.closedSlow.Inc()
 	}
 	c.close(websocket.CloseTryAgainLater, "too slow")
 	return false
@@ -360,7 +387,7 @@ func (c *client) read() {
 		c.refuse(ref, "", p)
 		if garbage++; garbage == garbageLimit {
 			c.close(websocket.ClosePolicyViolation, "too many messages that cannot be read")
-			c.hub.metrics.closed.WithLabelValues(reasonGarbage).Inc()
+			c.hub.metrics.closedGarbage.Inc()
 		}
 	}
 }

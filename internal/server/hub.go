@@ -59,6 +59,9 @@ func newHub(ctx context.Context, o Options, m *metrics) *hub {
 		h.views[v.Name()] = v
 		h.viewsInfo[v.Name()] = m.view(v.Name())
 	}
+	if o.Sandbox != nil {
+		h.workloads = &workloads{hub: h, box: o.Sandbox}
+	}
 	h.running.Go(func() { h.targets.run(ctx) })
 	return h
 }
@@ -88,6 +91,34 @@ func (h *hub) join(c *client, hello []byte) bool {
 	h.running.Go(c.write)
 	h.running.Go(c.read)
 	h.mu.Unlock()
+	if h.workloads != nil {
+		c.sendLatest(listWorkloads, h.workloads.list())
+	}
+	return true
+}
+
+// everyone is every page that is connected.
+func (h *hub) everyone() []*client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*client, 0, len(h.clients))
+	for c := range h.clients {
+		all = append(all, c)
+	}
+	return all
+}
+
+// spawn runs the functions, which shutdown waits for. It returns false if the
+// hub is stopping.
+func (h *hub) spawn(fs ...func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	for _, f := range fs {
+		h.running.Go(f)
+	}
 	return true
 }
 
@@ -219,11 +250,8 @@ func (h *hub) poke(pid int) {
 func (h *hub) shutdown(deadline time.Time) {
 	h.mu.Lock()
 	h.closed = true
-	clients := make([]*client, 0, len(h.clients))
-	for c := range h.clients {
-		clients = append(clients, c)
-	}
 	h.mu.Unlock()
+	clients := h.everyone()
 	for _, c := range clients {
 		c.close(websocket.CloseGoingAway, "the server is stopping")
 	}

@@ -1,102 +1,110 @@
 package server
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
+	"bytes"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // metrics are what /metrics shows. Labels are views and kinds of events, never
 // pids, fds or topics: their number must not grow with what is watched.
 type metrics struct {
-	registry *prometheus.Registry
+	registry registry
 
-	viewers   prometheus.Gauge
-	rooms     *prometheus.GaugeVec   // view
-	sent      *prometheus.CounterVec // view
-	bytes     *prometheus.CounterVec // view
-	dropped   *prometheus.CounterVec // view
-	unchanged *prometheus.CounterVec // view
-	sample    *prometheus.HistogramVec
-	encode    *prometheus.HistogramVec
-	cost      *prometheus.GaugeVec
-	torn      *prometheus.CounterVec
+	viewers *gauge
+	running *gauge // workloads
 
-	stale    prometheus.Counter
-	halved   prometheus.Counter
-	closed   *prometheus.CounterVec // reason
-	refused  *prometheus.CounterVec // reason
-	rejected prometheus.Counter
-	running  prometheus.Gauge
+	stale    *counter
+	halved   *counter
+	rejected *counter
+
+	// Why the server disconnected a page.
+	closedSlow, closedGarbage *counter
+	// Why a request was refused.
+	refusedHost, refusedToken, refusedOrigin *counter
 }
 
 func newMetrics(version string) *metrics {
-	byView := []string{"view"}
-	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "kernelviz", Name: name, Help: help})
+	m := new(metrics)
+	r := &m.registry
+	r.gaugeFunc("kernelviz_build_info", "1, labelled with the version.", label("version", version), func() float64 { return 1 })
+	m.viewers = r.gauge("kernelviz_viewers", "Pages connected.", "")
+	m.running = r.gauge("kernelviz_workloads", "Workloads running.", "")
+	m.stale = r.counter("kernelviz_clients_stale_total", "Times that a page's queue was full and emptied.", "")
+	m.halved = r.counter("kernelviz_clients_halved_total", "Times that a slow page's rate was halved.", "")
+	m.rejected = r.counter("kernelviz_messages_rejected_total", "Control messages answered with an error.", "")
+
+	closed := func(reason string) *counter {
+		return r.counter("kernelviz_clients_closed_total", "Pages disconnected by the server.", label("reason", reason))
 	}
-	gauges := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "kernelviz", Name: name, Help: help}, byView)
+	m.closedSlow, m.closedGarbage = closed("slow"), closed("garbage")
+	refused := func(reason string) *counter {
+		return r.counter("kernelviz_requests_refused_total", "Requests without the right Host, token or Origin.", label("reason", reason))
 	}
-	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "kernelviz", Name: name, Help: help})
-	}
-	counters := func(name, help string, labels []string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "kernelviz", Name: name, Help: help}, labels)
-	}
-	seconds := func(name, help string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: "kernelviz", Name: name, Help: help,
-			Buckets: prometheus.ExponentialBuckets(10e-6, 4, 10), // 10 µs to 2.6 s
-		}, byView)
-	}
-	m := &metrics{
-		registry:  prometheus.NewRegistry(),
-		viewers:   gauge("viewers", "Pages connected."),
-		rooms:     gauges("watches", "Kernel objects being watched."),
-		sent:      counters("frames_sent_total", "Frames written to pages.", byView),
-		bytes:     counters("frame_bytes_sent_total", "Bytes of frames written to pages.", byView),
-		dropped:   counters("frames_dropped_total", "Frames dropped because a page was slow.", byView),
-		unchanged: counters("frames_unchanged_total", "Frames not made because nothing had changed.", byView),
-		sample:    seconds("sample_seconds", "Time to read one snapshot from the kernel and check it."),
-		encode:    seconds("encode_seconds", "Time to make one frame."),
-		cost:      gauges("probe_cost_cpus", "CPUs spent in the kernel on probes, as the views report it."),
-		torn:      counters("snapshots_torn_total", "Snapshots sent marked as not whole.", byView),
-		stale:     counter("clients_stale_total", "Times that a page's queue was full and emptied."),
-		halved:    counter("clients_halved_total", "Times that a slow page's rate was halved."),
-		closed:    counters("clients_closed_total", "Pages disconnected by the server.", []string{"reason"}),
-		refused:   counters("requests_refused_total", "Requests without the right token, Host or Origin.", []string{"reason"}),
-		rejected:  counter("messages_rejected_total", "Control messages answered with an error."),
-		running:   gauge("workloads", "Workloads running."),
-	}
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: "kernelviz", Name: "build_info", Help: "1, labelled with the version.",
-		ConstLabels: prometheus.Labels{"version": version},
-	})
-	info.Set(1)
-	m.registry.MustRegister(info, m.viewers, m.rooms, m.sent, m.bytes, m.dropped, m.unchanged, m.sample, m.encode,
-		m.cost, m.torn, m.stale, m.halved, m.closed, m.refused, m.rejected, m.running,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.refusedHost, m.refusedToken, m.refusedOrigin = refused("host"), refused("token"), refused("origin")
+	addProcess(r, time.Now())
 	return m
 }
 
-// viewMetrics are the metrics of one view with the label resolved, for the
-// paths that run for every frame.
+// viewMetrics are the metrics of one view.
 type viewMetrics struct {
-	sent, bytes, dropped, unchanged, torn prometheus.Counter
-	sample, encode                        prometheus.Observer
-	rooms, cost                           prometheus.Gauge
+	sent, bytes, dropped, unchanged, torn *counter
+	sample, encode                        *histogram
+	rooms, cost                           *gauge
 }
 
 func (m *metrics) view(name string) *viewMetrics {
+	r := &m.registry
+	view := label("view", name)
+	seconds := []float64{10e-6, 25e-6, 100e-6, 250e-6, 1e-3, 2.5e-3, 10e-3, 25e-3, 100e-3, 250e-3, 1, 2.5}
 	return &viewMetrics{
-		sent:      m.sent.WithLabelValues(name),
-		bytes:     m.bytes.WithLabelValues(name),
-		dropped:   m.dropped.WithLabelValues(name),
-		unchanged: m.unchanged.WithLabelValues(name),
-		torn:      m.torn.WithLabelValues(name),
-		sample:    m.sample.WithLabelValues(name),
-		encode:    m.encode.WithLabelValues(name),
-		rooms:     m.rooms.WithLabelValues(name),
-		cost:      m.cost.WithLabelValues(name),
+		rooms:     r.gauge("kernelviz_watches", "Kernel objects being watched.", view),
+		sent:      r.counter("kernelviz_frames_sent_total", "Frames written to pages.", view),
+		bytes:     r.counter("kernelviz_frame_bytes_sent_total", "Bytes of frames written to pages.", view),
+		dropped:   r.counter("kernelviz_frames_dropped_total", "Frames dropped because a page was slow.", view),
+		unchanged: r.counter("kernelviz_frames_unchanged_total", "Frames not sent because nothing had changed.", view),
+		sample:    r.histogram("kernelviz_sample_seconds", "Time to read one snapshot from the kernel and check it.", view, seconds),
+		encode:    r.histogram("kernelviz_encode_seconds", "Time to make one frame.", view, seconds),
+		cost:      r.gauge("kernelviz_probe_cost_cpus", "CPUs spent in the kernel on probes, as the view reports it.", view),
+		torn:      r.counter("kernelviz_snapshots_torn_total", "Snapshots sent marked as not whole.", view),
 	}
+}
+
+// addProcess adds what is usual about a process, under the usual names.
+func addProcess(r *registry, started time.Time) {
+	r.gaugeFunc("go_goroutines", "Goroutines.", "", func() float64 { return float64(runtime.NumGoroutine()) })
+	r.gaugeFunc("process_start_time_seconds", "When it started, since the epoch.", "", func() float64 { return float64(started.Unix()) })
+	r.gaugeFunc("process_cpu_seconds", "CPU time used.", "", func() float64 {
+		var u unix.Rusage
+		if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+			return 0
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	})
+	r.gaugeFunc("process_resident_memory_bytes", "Resident memory.", "", func() float64 {
+		b, err := os.ReadFile("/proc/self/statm")
+		fields := bytes.Fields(b)
+		if err != nil || len(fields) < 2 {
+			return 0
+		}
+		pages, _ := strconv.ParseFloat(string(fields[1]), 64)
+		return pages * float64(os.Getpagesize())
+	})
+	r.gaugeFunc("process_open_fds", "File descriptors open.", "", func() float64 {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			return 0
+		}
+		return float64(len(fds))
+	})
+}
+
+func (m *metrics) serve(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_ = m.registry.write(w) // the reader may leave
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kernelviz/internal/kernelviz"
+	"kernelviz/internal/workload"
 )
 
 // Problem is an error for people: the page and the command line show the same
@@ -40,7 +41,14 @@ func asProblem(doing string, err error) *Problem {
 	if errors.As(err, &p) {
 		return p
 	}
+	var refusal *workload.Error
+	if errors.As(err, &refusal) {
+		return &Problem{refusal.Code, refusal.Message, refusal.Fix}
+	}
 	message := doing + ": " + err.Error()
+	if errors.Is(err, workload.ErrEnded) {
+		return &Problem{CodeGone, message, "start another"}
+	}
 	if errors.Is(err, kernelviz.ErrNotFound) {
 		return &Problem{CodeNotFound, message, "pick a target from the list: labserver targets"}
 	}

@@ -22,10 +22,10 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/gorilla/websocket"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"kernelviz/internal/kernelviz"
 	"kernelviz/internal/kernelviz/kernel"
+	"kernelviz/internal/sandbox"
 )
 
 // DefaultMaxClients is the number of pages that connect at once.
@@ -46,6 +46,7 @@ type Options struct {
 	Views   []kernelviz.View
 	Assets  fs.FS // index.html and assets/
 	Logger  *slog.Logger
+	Sandbox *sandbox.Sandbox // of the workloads; nil: pages may start none. The caller closes it
 
 	Addr       net.Addr // that the server listens on
 	Token      Token
@@ -134,7 +135,7 @@ func (s *Server) Handler() http.Handler {
 	r.Group(func(r chi.Router) {
 		r.Use(s.guard.protect)
 		r.Get("/ws", s.connect)
-		r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+		r.Get("/metrics", s.metrics.serve)
 		r.Route("/api", func(r chi.Router) {
 			r.Get("/v1/targets", s.apiTargets)
 			r.Get("/v1/doctor", s.apiDoctor)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -23,7 +24,19 @@ import (
 
 	"kernelviz/internal/kernelviz"
 	"kernelviz/internal/kernelviz/kernel"
+	"kernelviz/internal/workload"
 )
+
+// The test binary plays `labserver workload NAME`.
+func TestMain(m *testing.M) {
+	if len(os.Args) < 3 || os.Args[1] != "workload" {
+		os.Exit(m.Run())
+	}
+	if err := workload.Main(os.Args[2], os.Args[3:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
 
 // running is a server on a loopback port with the view of counters.
 type running struct {

@@ -89,7 +89,7 @@ func (t *targetList) publish() {
 	for c, has := range t.subscribers {
 		if !has {
 			t.subscribers[c] = true
-			c.send(t.message)
+			c.sendLatest(listTargets, t.message)
 		}
 	}
 }
