@@ -84,6 +84,7 @@ describe("client", () => {
     t.client.watch("epoll/1:4", all);
     t.client.unwatch("epoll/1:4");
     t.client.attach("puppet-1");
+    t.client.attach("puppet-2");
     t.last().close();
     expect(t.links.at(-1)).toEqual({ state: "lost", attempt: 1, retryAt: 125 });
     t.advance(124);
@@ -91,10 +92,12 @@ describe("client", () => {
     t.advance(1);
     expect(t.sockets).toHaveLength(2);
     t.last().onopen?.();
+    t.last().say({ type: "workloads", workloads: [{ id: "puppet-1", name: "puppet", running: true }] });
+    t.last().say({ type: "workloads", workloads: [{ id: "puppet-2", name: "puppet", running: true }] });
     expect(t.last().sent.map((m) => [m["type"], m["topic"] ?? m["id"] ?? m["on"]])).toEqual([
-      ["attach", "puppet-1"],
       ["targets", true],
       ["watch", "epoll/1:3"],
+      ["attach", "puppet-1"],
     ]);
   });
 

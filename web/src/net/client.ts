@@ -11,6 +11,7 @@ import {
   type ServerError,
   type ServerMessage,
   type View,
+  type Workload,
 } from "./messages";
 
 /** Link says how the connection stands. */
@@ -103,6 +104,7 @@ export class Client {
   private wantTargets = false;
   private readonly watches = new Map<string, Watch>();
   private readonly attached = new Set<string>();
+  private reattach = false; // once the server said which workloads there are
 
   constructor(
     private readonly env: Environment,
@@ -160,10 +162,6 @@ export class Client {
   stop(id: string): void {
     this.attached.delete(id);
     this.send({ type: "stop", ref: ++this.lastRef, id });
-  }
-
-  forget(id: string): void {
-    this.attached.delete(id);
   }
 
   /** request sends a message and resolves with its answer; it rejects with RequestError. */
@@ -224,7 +222,7 @@ export class Client {
     this.isOpen = true;
     this.attempt = 0;
     this.listener.link({ state: "open" });
-    for (const id of this.attached) this.send({ type: "attach", ref: ++this.lastRef, id });
+    this.reattach = this.attached.size > 0;
     if (this.hidden) return;
     if (this.wantTargets) this.send({ type: "targets", on: true });
     for (const [topic, w] of this.watches) this.send({ type: "watch", topic, ...w });
@@ -273,8 +271,17 @@ export class Client {
     }
     if (!message) return;
     if ("ref" in message && this.settle(message, message.ref)) return;
+    if (message.type === "workloads" && this.reattach) this.attachAgain(message.workloads);
     if (message.type === "error") this.listener.failed(RequestError.from(message));
     else this.listener.message(message);
+  }
+
+  private attachAgain(workloads: readonly Workload[]): void {
+    this.reattach = false;
+    for (const id of this.attached) {
+      if (workloads.some((w) => w.id === id)) this.send({ type: "attach", ref: ++this.lastRef, id });
+      else this.attached.delete(id);
+    }
   }
 
   private settle(message: ServerMessage, ref: number): boolean {

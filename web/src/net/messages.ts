@@ -124,7 +124,7 @@ const decoders = {
   detail: obj({ ref: num, topic: or(str, ""), detail }),
   workloads: obj({ workloads: list(workload) }),
   started: obj({ ref: num, workload }),
-  calls: obj({ id: str, calls: list(call) }),
+  calls: obj({ id: str, lost: or(num, 0), calls: list(call) }),
   done: obj({
     ref: num,
     id: or(str, ""),

@@ -8,6 +8,8 @@ const keep = 5000;
  */
 export class CallLog {
   readonly calls: Call[] = [];
+  /** Calls that the page was too slow for, as the server counted them. */
+  lost = 0;
 
   /** add merges calls and reports whether anything was appended at the end. */
   add(calls: readonly Call[]): boolean {

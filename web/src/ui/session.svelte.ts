@@ -39,7 +39,7 @@ export class Session {
 
   constructor(env = browserEnvironment()) {
     this.client = new Client(env, {
-      link: (link) => (this.link = link),
+      link: (link) => this.linked(link),
       message: (m) => this.receive(m),
       frame: (bytes) => this.frames?.frame(bytes),
       failed: (e) => this.fail(e),
@@ -85,6 +85,11 @@ export class Session {
     }
   }
 
+  private linked(link: Link): void {
+    this.link = link;
+    if (link.state === "open") this.logs = {}; // sent again on attach
+  }
+
   private fail(e: RequestError): void {
     if (e.topic && this.frames) this.frames.failed(e);
     else this.report(e);
@@ -106,18 +111,18 @@ export class Session {
         break;
       case "workloads":
         this.workloads = m.workloads;
-        for (const w of m.workloads) if (!w.running) this.client.forget(w.id);
         break;
       case "calls":
-        this.addCalls(m.id, m.calls);
+        this.addCalls(m);
         break;
     }
   }
 
-  private addCalls(id: string, calls: Message<"calls">["calls"]): void {
-    const log = this.logs[id] ?? new CallLog();
-    log.add(calls);
-    this.logs = { ...this.logs, [id]: log };
+  private addCalls(m: Message<"calls">): void {
+    const log = this.logs[m.id] ?? new CallLog();
+    log.add(m.calls);
+    log.lost += m.lost;
+    this.logs = { ...this.logs, [m.id]: log };
   }
 }
 
