@@ -50,7 +50,7 @@ export { placeCard, type CardPlace } from "./scene/card";
 export { Motion, STAGES } from "./scene/tween";
 export { grouped, span } from "./scene/text";
 
-export { DARK, LIGHT, TOKENS, paletteFrom, type Palette } from "./draw/palette";
+export { DARK, LIGHT, paletteFrom, type Palette } from "./draw/palette";
 export { drawMinimap, drawScene, fitCanvas } from "./draw/canvas";
 export { toSVG } from "./draw/svg";
 export { toPNG } from "./draw/png";

@@ -63,32 +63,11 @@ export const DARK: Palette = {
   ...FACES,
 };
 
-/** Which custom property each colour comes from. */
-export const TOKENS: Record<keyof Palette, string> = {
-  paper: "--paper",
-  panel: "--panel",
-  ink: "--ink",
-  soft: "--soft",
-  line: "--line",
-  accent: "--accent",
-  red: "--red",
-  redfill: "--red-fill",
-  blackfill: "--black-fill",
-  blackline: "--black-ring",
-  blacktext: "--on-black",
-  ready: "--ready",
-  wait: "--wait",
-  warn: "--warn",
-  edge: "--edge",
-  sans: "--sans",
-  mono: "--mono",
-};
-
-/** Reads the tokens from a computed style; what is missing comes from `base`. */
+/** Reads the tokens (--paper, --ink, …) from a computed style; what is missing comes from `base`. */
 export function paletteFrom(style: Pick<CSSStyleDeclaration, "getPropertyValue">, base: Palette): Palette {
   const out = { ...base };
-  for (const key of Object.keys(TOKENS) as (keyof Palette)[]) {
-    const value = style.getPropertyValue(TOKENS[key]).trim();
+  for (const key of Object.keys(base) as (keyof Palette)[]) {
+    const value = style.getPropertyValue(`--${key}`).trim();
     if (value !== "") out[key] = value;
   }
   return out;

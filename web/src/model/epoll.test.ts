@@ -5,7 +5,8 @@ import { goldenBytes } from "../testing/golden";
 import type { NodeRow } from "../wire/epoll";
 import { NodeFlag } from "../wire/epoll";
 import { diffModels } from "./diff";
-import { EpollModel, EpollStream, shapeOf } from "./epoll";
+import type { EpollModel} from "./epoll";
+import { EpollStream, shapeOf } from "./epoll";
 
 function treeOf(keys: readonly number[]): ClrsTree {
   const t = new ClrsTree();

@@ -162,7 +162,7 @@ export class Motion {
     const visible = changes > 0 || diff.moved.length > 0 || diff.recoloured.length > 0;
     if (!visible) {
       // Only numbers changed: what moves goes on moving towards the new scene.
-      if (this.how === "staged" && this.moving(now) && sameFrame(scene, this.target!)) {
+      if (this.how === "staged" && this.moving(now) && sameFrame(scene, this.target)) {
         this.target = scene;
         return;
       }
@@ -176,7 +176,9 @@ export class Motion {
       !this.reduced &&
       scene.counts.items <= MOTION_MAX_ITEMS &&
       rate <= MOTION_MAX_RATE &&
-      sameFrame(scene, this.target!);
+      // A whole view widens as the tree grows: that is motion too.
+      scene.width === this.target.width &&
+      scene.height === this.target.height;
     if (!calm) {
       for (const id of [...diff.inserted, ...diff.recoloured, ...diff.readied, ...diff.unreadied]) {
         this.pending.add(id);
