@@ -361,7 +361,9 @@ func TestNestedInstanceIsAnEdge(t *testing.T) {
 func TestItemOutlivesItsFd(t *testing.T) {
 	eachBPFTier(t, func(t *testing.T, v *View) {
 		ep := newInstance(t)
-		fd, keep := newEventfd(t), newEventfd(t)
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		cleanly(t, err)
+		keep := newEventfd(t)
 		ep.add(t, fd, unix.EPOLLIN)
 		ep.add(t, keep, unix.EPOLLIN)
 		twin, err := unix.Dup(fd)

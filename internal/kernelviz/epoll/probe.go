@@ -295,6 +295,14 @@ func (p *probe) discover(ctx context.Context, pid int) ([]discoverTarget, error)
 	}
 	defer iter.Close()
 	var out []discoverTarget
+	// The iterator visits every thread whose table of fds is not its leader's:
+	// all threads, once the leader has ended. A name stands once, and the
+	// leader's table is the process's.
+	type name struct {
+		pid uint32
+		fd  int32
+	}
+	seen := make(map[name]int)
 	var t discoverTarget
 	buf := make([]byte, 64*int(unsafe.Sizeof(t)))
 	have := 0
@@ -310,8 +318,15 @@ func (p *probe) discover(ctx context.Context, pid int) ([]discoverTarget, error)
 			if _, err := binary.Decode(buf[used:used+size], binary.NativeEndian, &t); err != nil {
 				return nil, fmt.Errorf("decoding a target: %w", err)
 			}
-			if pid == 0 || int(t.Pid) == pid {
+			if pid != 0 && int(t.Pid) != pid {
+				continue
+			}
+			k := name{t.Pid, t.Fd}
+			if i, twice := seen[k]; !twice {
+				seen[k] = len(out)
 				out = append(out, t)
+			} else if t.Tid == t.Pid {
+				out[i] = t
 			}
 		}
 		have = copy(buf, buf[used:have])
