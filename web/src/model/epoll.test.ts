@@ -5,7 +5,7 @@ import { goldenBytes } from "../testing/golden";
 import type { NodeRow } from "../wire/epoll";
 import { NodeFlag } from "../wire/epoll";
 import { diffModels } from "./diff";
-import type { EpollModel} from "./epoll";
+import type { EpollModel } from "./epoll";
 import { EpollStream, shapeOf } from "./epoll";
 
 function treeOf(keys: readonly number[]): ClrsTree {

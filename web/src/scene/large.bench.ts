@@ -10,7 +10,13 @@ import { fit } from "./viewport";
 
 const million = 1_000_000;
 const glyphs = balancedGlyphs(million, 0, million, 1280);
-const glyphFrame = writeFrame({ sequence: 1, flags: 9, items: million, depth: balancedDepth(million), glyphs });
+const glyphFrame = writeFrame({
+  sequence: 1,
+  flags: 9,
+  items: million,
+  depth: balancedDepth(million),
+  glyphs,
+});
 const glyphModel = culledModel(million, fit(million), 1280);
 const zoomed = { lo: 400_000, hi: 410_000 };
 const zoomedModel = culledModel(million, zoomed, 1280);
