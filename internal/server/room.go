@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -110,10 +111,11 @@ type room struct {
 	// Owned by the goroutine.
 	watch      kernelviz.Watch
 	generation uint32
-	glyphs     bool          // the last snapshot had them
-	cost       time.Duration // of a sample, lately
-	probeCost  float64       // added to the metric, in CPUs
-	scratch    []byte        // for making frames
+	glyphs     bool             // the last snapshot had them
+	took       [3]time.Duration // the last samples
+	cost       time.Duration    // of a sample, lately
+	probeCost  float64          // added to the metric, in CPUs
+	scratch    []byte           // for making frames
 	seed       maphash.Seed
 }
 
@@ -503,12 +505,13 @@ func (r *room) sample(ctx context.Context) (kernelviz.Snapshot, error) {
 		return nil, fmt.Errorf("sampling %s: %w", r.name, err)
 	}
 	r.metrics.sample.Observe(took.Seconds())
-	// Quick to rise, slow to fall: one cheap sample does not prove the next.
-	if took > r.cost {
-		r.cost = took
-	} else {
-		r.cost -= (r.cost - took) / 8
+	// The least of the last three: on a busy machine one sample may have waited
+	// for a CPU, which is not what it costs.
+	if r.took[0] == 0 {
+		r.took = [3]time.Duration{took, took, took}
 	}
+	r.took = [3]time.Duration{r.took[1], r.took[2], took}
+	r.cost = slices.Min(r.took[:])
 	truth := snap.Truth()
 	if !truth.Whole {
 		r.metrics.torn.Inc()

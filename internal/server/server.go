@@ -36,6 +36,7 @@ const (
 	// workloads killed.
 	stopWithin     = 2 * time.Second
 	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 16 << 10
 )
 
@@ -188,6 +189,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	web := &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.options.Logger.Handler(), slog.LevelDebug),
 	}
