@@ -75,13 +75,12 @@ func (l Limits) writeCgroup(dir string, has map[string]bool) error {
 // setRlimits bounds one process; what it starts inherits them.
 func (l Limits) setRlimits(pid int, memory bool) error {
 	set := func(what int, name string, value uint64) error {
-		var now unix.Rlimit
-		if err := unix.Prlimit(pid, what, nil, &now); err != nil {
-			return fmt.Errorf("reading %s: %w", name, err)
+		err := unix.Prlimit(pid, what, &unix.Rlimit{Cur: value, Max: value}, nil)
+		if err == unix.EPERM {
+			// Only root may raise it: the child keeps the lower one it has.
+			return nil
 		}
-		value = min(value, now.Max) // only root may raise it
-		lim := unix.Rlimit{Cur: value, Max: value}
-		if err := unix.Prlimit(pid, what, &lim, nil); err != nil {
+		if err != nil {
 			return fmt.Errorf("setting %s to %d: %w", name, value, err)
 		}
 		return nil

@@ -1,7 +1,9 @@
 package sandbox
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -23,6 +25,62 @@ func TestMemoryLimit(t *testing.T) {
 			t.Errorf("took memory beyond the limit: %q, %v, %+v", line, err, end)
 		}
 	})
+}
+
+// needLimit skips where the machine does not enforce a limit by a controller.
+func needLimit(t *testing.T, s *Sandbox, by string) {
+	t.Helper()
+	for _, l := range s.Describe().Limits {
+		if l.By == by {
+			return
+		}
+	}
+	t.Skip("guest only: no " + by + " here")
+}
+
+func TestProcessLimit(t *testing.T) {
+	s := newSandbox(t, "")
+	needLimit(t, s, "pids.max")
+	cmd, out := player(t, "play-breeder")
+	p, err := s.Start(t.Context(), cmd, Options{Name: "breeder", Limits: Limits{Processes: 60}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, _ := p.Wait(t.Context())
+	line, err := out.ReadString('\n')
+	if err != nil || !strings.Contains(line, "resource temporarily unavailable") {
+		t.Errorf("children beyond the limit: %q, %v, %+v", line, err, end)
+	}
+}
+
+func TestCPULimit(t *testing.T) {
+	s := newSandbox(t, "")
+	needLimit(t, s, "cpu.max")
+	cmd, _ := player(t, "play-sleeper")
+	p, err := s.Start(t.Context(), cmd, Options{Name: "half", Limits: Limits{CPU: 0.5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(p.cell.(*cgroupCell).dir, "cpu.max"))
+	if err != nil || string(got) != "50000 100000\n" {
+		t.Errorf("cpu.max is %q, %v", got, err)
+	}
+}
+
+// TestGroupMemoryLimit: by the controller it is the sum that counts, and the
+// end says so.
+func TestGroupMemoryLimit(t *testing.T) {
+	s := newSandbox(t, "")
+	needLimit(t, s, "memory.max")
+	cmd, _ := player(t, "play-hungry")
+	p, err := s.Start(t.Context(), cmd, Options{Name: "hungry", Limits: Limits{Memory: 64 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, _ := p.Wait(t.Context())
+	if want := "killed by the kernel: out of the sandbox's memory (67108864 bytes)"; end.Reason != want {
+		t.Errorf("end = %+v, want %q", end, want)
+	}
 }
 
 func TestFilesAndCoreLimit(t *testing.T) {

@@ -38,6 +38,8 @@ func play(part string, args []string) error {
 		return playServer(args)
 	case "play-hungry":
 		return playHungry()
+	case "play-breeder":
+		return playBreeder()
 	}
 	return fmt.Errorf("no part %q", part)
 }
@@ -93,6 +95,19 @@ func playHungry() error {
 			return nil
 		}
 		b[0] = 1
+	}
+	fmt.Println("never refused")
+	return nil
+}
+
+// playBreeder starts children until it may not.
+func playBreeder() error {
+	for i := range 1000 {
+		cmd := exec.Command("/proc/self/exe", "play-sleeper")
+		if err := cmd.Start(); err != nil {
+			fmt.Println(i, err)
+			return nil
+		}
 	}
 	fmt.Println("never refused")
 	return nil

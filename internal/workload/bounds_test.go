@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestTenThousandItems(t *testing.T) {
@@ -25,8 +27,9 @@ func TestTenThousandItems(t *testing.T) {
 	if len(r.FDs) != 10000 || len(r.Seqs) != 20000 || r.Stopped != nil {
 		t.Fatalf("%d fds, %d calls, stopped %v", len(r.FDs), len(r.Seqs), r.Stopped)
 	}
-	if took > 2*time.Second {
-		t.Errorf("took %v, want below 2s", took)
+	// 0.3 s on a real machine; the bound is for emulated ones.
+	if took > 15*time.Second {
+		t.Errorf("took %v", took)
 	}
 	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/3", p.PID()))
 	if err != nil {
@@ -67,9 +70,22 @@ func TestOutOfFiles(t *testing.T) {
 	if calls[0].Note != "emfile" || calls[0].Result != "= -1 EMFILE (Too many open files)" || !strings.HasPrefix(calls[0].Text, "pipe2(0x") {
 		t.Errorf("told as %+v", calls[0])
 	}
-	if s := knows(t, p); len(s.Epolls[0].Items) != len(r.FDs) || len(r.FDs) < 9000 {
+	// Three standard streams, the instance, and two for each pipe.
+	if want := (fileLimit(t, p.PID()) - 4) / 2; len(r.FDs) != want {
+		t.Errorf("%d made, want %d", len(r.FDs), want)
+	}
+	if s := knows(t, p); len(s.Epolls[0].Items) != len(r.FDs) {
 		t.Errorf("%d made, %d known", len(r.FDs), len(s.Epolls[0].Items))
 	}
+}
+
+func fileLimit(t *testing.T, pid int) int {
+	t.Helper()
+	var l unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &l); err != nil {
+		t.Fatal(err)
+	}
+	return int(l.Cur)
 }
 
 func TestEnds(t *testing.T) {

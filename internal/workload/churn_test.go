@@ -145,8 +145,8 @@ func TestForest(t *testing.T) {
 	}
 	for _, pid := range regexp.MustCompile(`\d+`).FindAllString(string(children), -1) {
 		eventually(t, "child "+pid+" gone", func() bool {
-			_, err := os.Stat("/proc/" + pid)
-			return err != nil
+			cmdline, err := os.ReadFile("/proc/" + pid + "/cmdline")
+			return err != nil || len(cmdline) == 0 // a zombie has none
 		})
 	}
 }

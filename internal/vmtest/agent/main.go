@@ -41,6 +41,10 @@ func serve() error {
 	if err := os.Chmod("/tmp", 0o1777); err != nil {
 		return err
 	}
+	// What systemd offers to the children of the root cgroup.
+	if err := os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+pids +memory +cpu"), 0); err != nil {
+		return fmt.Errorf("enabling cgroup controllers: %w", err)
+	}
 	if err := loopbackUp(); err != nil {
 		return fmt.Errorf("bringing lo up: %w", err)
 	}

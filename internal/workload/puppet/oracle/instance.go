@@ -14,6 +14,8 @@ type instance struct {
 	ready   *list.List // of *item: rdllist
 	known   bool       // ready is certain
 	waiting int        // threads in epoll_wait
+	rung    int        // callbacks of the running system call
+	raced   bool       // several callbacks raced with a waiting thread: see Table.watch
 }
 
 // key orders the tree: struct epoll_filefd.
@@ -45,6 +47,7 @@ func (t *Table) Add(epfd, fd int, events uint32, data uint64) bool {
 	if !ok {
 		return false
 	}
+	defer t.watch()()
 	it := &item{key: k, ep: ep, events: events | unix.EPOLLERR | unix.EPOLLHUP, data: data}
 	ep.items[k] = it
 	// add_wait_queue puts at the head, add_wait_queue_exclusive at the tail.
@@ -64,6 +67,7 @@ func (t *Table) Mod(epfd, fd int, events uint32, data uint64) {
 	if !ok || ep.items[k] == nil {
 		return
 	}
+	defer t.watch()()
 	it := ep.items[k]
 	it.events, it.data = events|unix.EPOLLERR|unix.EPOLLHUP, data
 	it.enlistIfReady()
@@ -90,6 +94,7 @@ func (it *item) enlistIfReady() {
 		return
 	}
 	it.link = it.ep.ready.PushBack(it)
+	it.ep.rung++
 	it.ep.file.wake(unix.EPOLLIN, one) // ep_poll_safewake
 }
 
@@ -100,6 +105,7 @@ func (it *item) callback(flags uint32) bool {
 	if it.events&^privateBits == 0 || flags != 0 && flags&it.events == 0 {
 		return !exclusive
 	}
+	it.ep.rung++
 	if it.link == nil {
 		it.link = it.ep.ready.PushBack(it)
 	}

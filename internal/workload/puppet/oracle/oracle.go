@@ -94,6 +94,7 @@ func (t *Table) Close(fd int) Closed {
 	if f == nil {
 		return Closed{}
 	}
+	defer t.watch()()
 	delete(t.fds, fd)
 	var c Closed
 	if f.refs == 1 {
@@ -175,6 +176,7 @@ func (t *Table) lowest(f *file) (fd int, ok bool) {
 
 // Wrote records that n bytes, or a count of n, were written to fd.
 func (t *Table) Wrote(fd, n int) {
+	defer t.watch()()
 	f := t.fds[fd]
 	if f == nil {
 		return
@@ -215,6 +217,7 @@ func (t *Table) Fired(fd int) {
 
 // Read records that n bytes were read from fd, or all that a counter held.
 func (t *Table) Read(fd, n int) {
+	defer t.watch()()
 	f := t.fds[fd]
 	if f == nil {
 		return
@@ -227,8 +230,10 @@ func (t *Table) Read(fd, n int) {
 		f.pending = 0
 	default:
 		f.pending -= n
-		if f.kind == Unix && f.peer != nil && n > 0 {
-			f.peer.wake(pollOut|unix.EPOLLWRBAND, one) // unix_write_space
+		if f.kind == Unix && f.peer != nil {
+			for range n { // of each message, which the puppet makes of one byte
+				f.peer.wake(pollOut|unix.EPOLLWRBAND, one) // unix_write_space
+			}
 		}
 	}
 }

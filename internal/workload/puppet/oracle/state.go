@@ -12,6 +12,9 @@ type State struct {
 	FDs     []FD       `json:"fds"`     // by fd
 	Epolls  []Instance `json:"epolls"`  // by fd
 	Threads []Thread   `json:"threads"` // by thread; those in epoll_wait
+	// Surprises counts the epoll_waits that returned something else than was
+	// foretold.
+	Surprises int `json:"surprises"`
 }
 
 // FD is one open fd.
@@ -41,7 +44,7 @@ type Thread struct {
 // State returns what is known now.
 func (t *Table) State() State {
 	names := t.names()
-	s := State{FDs: []FD{}, Epolls: []Instance{}, Threads: []Thread{}}
+	s := State{FDs: []FD{}, Epolls: []Instance{}, Threads: []Thread{}, Surprises: t.wrong}
 	for fd, f := range t.fds {
 		s.FDs = append(s.FDs, FD{
 			FD: fd, Kind: f.kind, Peer: names[f.peer],

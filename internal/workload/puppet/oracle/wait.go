@@ -46,18 +46,36 @@ func (t *Table) WaitEnded(thread int, got []Event, failed bool) (silenced bool) 
 	ep := w.file.ep
 	ep.waiting--
 	if !failed {
-		before := slices.Collect(ep.each)
 		armed := ep.oneshots()
-		if want := ep.scan(w.maxevents); !slices.Equal(want, got) {
-			t.wrong++
-			ep.correct(before, got, w.maxevents)
-		} else if len(got) < w.maxevents {
-			ep.known = true // the whole list was scanned and is as foretold
-		}
+		t.learn(ep, got, w.maxevents)
 		silenced = ep.oneshots() < armed
 	}
 	w.file.put()
 	return silenced
+}
+
+// learn compares what epoll_wait returned with what was foretold.
+func (t *Table) learn(ep *instance, got []Event, maxevents int) {
+	before := ep.copyReady()
+	foretold := slices.Equal(ep.scan(maxevents), got)
+	if foretold && ep.known {
+		return
+	}
+	if ep.known {
+		t.wrong++
+	}
+	certain := foretold || ep.correct(before, got)
+	ep.raced = ep.raced && ep.waiting > 0 // by others, who may have taken some
+	ep.known = certain && len(got) < maxevents && !ep.raced
+}
+
+// copyReady keeps the ready items with their masks, which a scan changes.
+func (ep *instance) copyReady() map[*item]uint32 {
+	kept := map[*item]uint32{}
+	for it := range ep.each {
+		kept[it] = it.events
+	}
+	return kept
 }
 
 // oneshots counts the EPOLLONESHOT items on the ready list that would report.
@@ -109,21 +127,22 @@ func (ep *instance) scan(maxevents int) []Event {
 	return got
 }
 
-// correct takes the kernel's word where the foretelling was wrong. If all was
-// scanned and every entry belongs to one item, the list is certain again.
-func (ep *instance) correct(before []*item, got []Event, maxevents int) {
-	for _, it := range before {
+// correct takes the kernel's word where the foretelling was wrong. It reports
+// whether it is certain which items were returned: those whose data is their own.
+func (ep *instance) correct(before map[*item]uint32, got []Event) bool {
+	for it, events := range before {
 		it.unlink()
+		it.events = events
 	}
 	byData := map[uint64][]*item{}
 	for _, it := range ep.items {
 		byData[it.data] = append(byData[it.data], it)
 	}
-	ep.known = len(got) < maxevents
+	certain := true
 	for _, e := range got {
 		candidates := byData[e.Data]
 		if len(candidates) != 1 {
-			ep.known = false
+			certain = false
 			continue
 		}
 		it := candidates[0]
@@ -132,6 +151,38 @@ func (ep *instance) correct(before []*item, got []Event, maxevents int) {
 		} else if it.events&unix.EPOLLET == 0 && it.link == nil {
 			it.link = ep.ready.PushBack(it)
 		}
+	}
+	return certain
+}
+
+// watch is called around the record of a system call. If the call rings an
+// instance more than once, a thread that waits in it may return between two
+// callbacks or after them; if it rings an instance and one that watches that,
+// the threads of both run for the same item. What they return is not foretold.
+func (t *Table) watch() func() {
+	for _, w := range t.waits {
+		if w.file != nil {
+			w.file.ep.rung = 0
+		}
+	}
+	return func() {
+		for _, w := range t.waits {
+			if w.file == nil || w.file.ep.rung == 0 {
+				continue
+			}
+			if w.file.ep.rung > 1 {
+				w.file.ep.race()
+			}
+			for _, outer := range w.file.items {
+				outer.ep.race()
+			}
+		}
+	}
+}
+
+func (ep *instance) race() {
+	if ep.waiting > 0 {
+		ep.known, ep.raced = false, true
 	}
 }
 
