@@ -154,7 +154,7 @@ function addSides(f: Frame, items: Item[]): void {
     const n = items[i]!;
     const end = free.get(n.y) ?? s.width - 8;
     free.set(n.y, n.x - n.r - 10);
-    let at = n.x + n.r + (n.flags & (NodeFlag.ready | NodeFlag.overflow | NodeFlag.delivering) ? 10 : 6);
+    let at = n.x + n.r + 10; // outside the rings
     if (n.nested !== 0 && n.r >= 5) {
       const label = `ep#${n.nested}`;
       const w = monoWidth(label, 10.5) + 12;
@@ -210,10 +210,20 @@ function sideText(s: Scene, n: Item, x: number, dy: number, text: string, tone: 
   });
 }
 
-function addEdge(f: Frame, id: number, x1: number, y1: number, x2: number, y2: number, r: number): void {
+function addEdge(
+  f: Frame,
+  id: number,
+  parent: number,
+  x1: number,
+  y1: number,
+  x2: number,
+  y2: number,
+  r: number,
+): void {
   const on = f.path.has(id);
   f.scene.edges.push({
     id,
+    parent,
     x1,
     y1,
     x2,
@@ -286,7 +296,7 @@ function walkShape(f: Frame, shape: Shape): void {
     const x2 = x1 + count * s.dx;
     const inside = x2 >= -margin && x1 <= s.width + margin;
     if (parent >= 0 && Math.max(nx, px) >= -margin && Math.min(nx, px) <= s.width + margin) {
-      addEdge(f, id, px, y(f, depth - 1), nx, ny, r);
+      addEdge(f, id, shape.ids[parent]!, px, y(f, depth - 1), nx, ny, r);
     }
     if (!inside) continue;
     if (count > 1 && count * s.dx < GLYPH_PX) {
@@ -337,7 +347,7 @@ function placeGlyphs(f: Frame, glyphs: readonly GlyphRow[]): void {
     if (g.depth > 0) {
       const px = x(f, g.parentRank);
       if (Math.max(nx, px) >= -margin && Math.min(nx, px) <= s.width + margin) {
-        addEdge(f, g.id, px, y(f, g.depth - 1), nx, ny, g.count > 1 ? 1 : r);
+        addEdge(f, g.id, g.parent, px, y(f, g.depth - 1), nx, ny, g.count > 1 ? 1 : r);
       }
     }
     const x1 = s.tree.x + (g.rank - s.viewport.lo) * s.dx;

@@ -89,6 +89,10 @@ describe("an insertion that rotates", () => {
       const s = motion.at(at);
       expect(s.nodes.map((n) => n.id).sort()).toEqual([1, 2, 3]);
       for (const e of s.edges) {
+        // The upper end turns from one of the other nodes to another.
+        const xs = s.nodes.filter((n) => n.id !== e.id).map((n) => n.x);
+        expect(e.x1).toBeGreaterThanOrEqual(Math.min(...xs) - 0.01);
+        expect(e.x1).toBeLessThanOrEqual(Math.max(...xs) + 0.01);
         const child = node(s, e.id);
         expect(Math.hypot(e.x2 - child.x, e.y2 - child.y)).toBeLessThan(0.01);
       }
@@ -140,6 +144,10 @@ describe("an insertion that rotates", () => {
     for (const n of seen.nodes) {
       expect(node(s, n.id).x).toBeCloseTo(n.x, 6);
       expect(node(s, n.id).y).toBeCloseTo(n.y, 6);
+    }
+    for (const e of seen.edges) {
+      const now = s.edges.find((x) => x.id === e.id)!;
+      expect([now.x1, now.y1]).toEqual([expect.closeTo(e.x1, 6), expect.closeTo(e.y1, 6)]);
     }
   });
 });

@@ -46,6 +46,12 @@ interface EdgeTrack {
   shape: EdgeShape;
   from: EdgeShape;
   to: EdgeShape;
+  /** The parents it hung on and will hang on; 0 if one is not in the picture. */
+  was: number;
+  is: number;
+  /** How far its upper end was from the old parent, where a motion was interrupted. */
+  dx: number;
+  dy: number;
 }
 
 /** A shape that fades in, or moves with its node. */
@@ -117,7 +123,7 @@ export class Motion {
   private edges: EdgeTrack[] = [];
   private tracks: Track[] = [];
   private riders: Rider[] = [];
-  private places = new Map<number, { dx: number; dy: number; alpha: number }>();
+  private places = new Map<number, { x: number; y: number; dx: number; dy: number; alpha: number }>();
   private pivots: RingShape[] = [];
   private flashes: RingShape[] = [];
   private flashed = new Set<number>();
@@ -326,7 +332,7 @@ export class Motion {
         shape.mix = tone === n.tone ? 1 : 0;
       } else {
         const edge = toEdges.get(n.id);
-        const parent = edge ? nearest(from.nodes, edge.x1, edge.y1, to, toNodes) : undefined;
+        const parent = edge ? (fromNodes.get(edge.parent) ?? toNodes.get(edge.parent)) : undefined;
         start = { x: parent?.x ?? edge?.x1 ?? n.x, y: parent?.y ?? edge?.y1 ?? n.y, r: 0, alpha: 0 };
       }
       scratch.nodes.push(shape);
@@ -344,16 +350,23 @@ export class Motion {
       let start: EdgeShape;
       if (was) start = { ...was };
       else {
-        const node = fromNodes.get(e.id);
-        const track = node ?? this.nodes.find((t) => t.shape.id === e.id)?.from;
-        start = { ...e, alpha: 0, x2: track?.x ?? e.x1, y2: track?.y ?? e.y1 };
-        if (!node && track) {
-          start.x1 = track.x;
-          start.y1 = track.y;
-        }
+        const parent = fromNodes.get(e.parent);
+        const child = fromNodes.get(e.id) ?? parent;
+        start = { ...e, alpha: 0 };
+        if (parent) [start.x1, start.y1] = [parent.x, parent.y];
+        if (child) [start.x2, start.y2] = [child.x, child.y];
       }
       scratch.edges.push(shape);
-      this.edges.push({ shape, from: start, to: e });
+      const parent = fromNodes.get(start.parent);
+      this.edges.push({
+        shape,
+        from: start,
+        to: e,
+        was: start.parent,
+        is: e.parent,
+        dx: parent ? start.x1 - parent.x : 0,
+        dy: parent ? start.y1 - parent.y : 0,
+      });
     }
     for (const e of from.edges) {
       if (toEdges.has(e.id)) continue;
@@ -364,6 +377,10 @@ export class Motion {
         shape,
         from: { ...e },
         to: { ...e, x2: node?.x ?? e.x2, y2: node?.y ?? e.y2, alpha: 0 },
+        was: e.parent,
+        is: e.parent,
+        dx: 0,
+        dy: 0,
       });
     }
     for (const p of to.pills) {
@@ -445,14 +462,20 @@ export class Motion {
       n.shape.alpha = mix(n.from.alpha, n.to.alpha, moved);
       if (n.recoloured) n.shape.mix = told;
       places.set(n.shape.id, {
+        x: n.shape.x,
+        y: n.shape.y,
         dx: n.shape.x - n.to.x,
         dy: n.shape.y - n.to.y,
         alpha: n.shape.alpha,
       });
     }
     for (const e of this.edges) {
-      e.shape.x1 = mix(e.from.x1, e.to.x1, moved);
-      e.shape.y1 = mix(e.from.y1, e.to.y1, moved);
+      // A pointer that is set anew turns from the old parent, wherever that is
+      // by now, to the new one.
+      const was = places.get(e.was);
+      const is = places.get(e.is);
+      e.shape.x1 = mix(was ? was.x + e.dx : e.from.x1, is?.x ?? e.to.x1, moved);
+      e.shape.y1 = mix(was ? was.y + e.dy : e.from.y1, is?.y ?? e.to.y1, moved);
       e.shape.x2 = mix(e.from.x2, e.to.x2, moved);
       e.shape.y2 = mix(e.from.y2, e.to.y2, moved);
       e.shape.alpha = mix(e.from.alpha, e.to.alpha, moved);
@@ -482,24 +505,6 @@ export class Motion {
       p.alpha = glow * (place?.alpha ?? 1);
     }
   }
-}
-
-// The node of the old picture that the new parent (at x, y of the new one) was.
-function nearest(
-  old: readonly NodeShape[],
-  x: number,
-  y: number,
-  to: Scene,
-  toNodes: ReadonlyMap<number, NodeShape>,
-): NodeShape | undefined {
-  let parent = 0;
-  for (const n of to.nodes) {
-    if (Math.abs(n.x - x) < 0.01 && Math.abs(n.y - y) < 0.01) {
-      parent = n.id;
-      break;
-    }
-  }
-  return old.find((n) => n.id === parent) ?? toNodes.get(parent);
 }
 
 // A copy whose numbers later poses cannot change.

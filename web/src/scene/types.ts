@@ -37,8 +37,9 @@ export type Tone =
 
 /** From a parent to a child, a cubic that leaves and arrives vertically. */
 export interface EdgeShape {
-  /** Node id of the child. */
+  /** Node ids of the child and of its parent. */
   id: number;
+  parent: number;
   x1: number;
   y1: number;
   x2: number;
