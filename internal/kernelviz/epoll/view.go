@@ -256,7 +256,7 @@ func missing(pid, fd int) error {
 	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("epoll instance %d:%d: %w: there is no process %d", pid, fd, kernelviz.ErrNotFound, pid)
 	}
-	return fmt.Errorf("epoll instance %d:%d: %w: fd %d of process %d is not an epoll instance; `labserver targets` lists those that are",
+	return fmt.Errorf("epoll instance %d:%d: %w: fd %d of process %d is not an epoll instance",
 		pid, fd, kernelviz.ErrNotFound, fd, pid)
 }
 
