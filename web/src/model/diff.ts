@@ -122,7 +122,8 @@ function waitChange(before: readonly WaiterRow[], after: readonly WaiterRow[]): 
 
 /** What happened from one picture to the next. */
 export function diffModels(before: EpollModel, after: EpollModel): ModelDiff {
-  if (before === after) return SAME;
+  // The first picture is not a change of anything.
+  if (before === after || before.instance === null) return SAME;
   const inserted: number[] = [];
   const erased: number[] = [];
   const recoloured: number[] = [];

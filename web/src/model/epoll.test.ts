@@ -31,6 +31,7 @@ describe("a stream of golden frames", () => {
     const s = new EpollStream();
     const first = s.push(goldenBytes("key7"));
     expect(first.problem).toBeNull();
+    expect(first.diff.same).toBe(true); // the first picture is no change
     expect(first.model.inOrder()).toEqual([1, 2, 3, 4, 5, 6, 7]);
     expect([1, 2, 4].map((id) => first.model.depth(id))).toEqual([2, 1, 0]);
     expect(first.model.ready.map((r) => r.fd)).toEqual([9, 7]);
