@@ -1,6 +1,7 @@
 package epoll
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ import (
 // transitions.bpf.c).
 const maxSlots = 8
 
-// maxPending transitions wait in a slot for the next sample.
+// maxPending transitions wait for the next sample of a watch.
 const maxPending = 4096
 
 var errNoSlot = fmt.Errorf("the tracepoints look at no more than %d instances at a time", maxSlots)
@@ -45,31 +46,39 @@ type tracer struct {
 
 // slot is one eventpoll that the tracepoints look at.
 type slot struct {
-	index   int
-	ep      uint64
-	users   []chan struct{} // rung when something was seen
-	pending []transitionsTransition
-	dropped uint64 // pending was full
+	index     int
+	ep        uint64
+	began     transitionsWatched // the programs' counts when this use of the slot began
+	listeners []*listener
 }
+
+// listener is one watch of a slot's eventpoll: it gets every transition once.
+type listener struct {
+	slot    *slot
+	wake    chan struct{} // rung when something was seen; capacity 1
+	pending []transitionsTransition
+	first   uint64 // number of its first transition
+	next    uint64 // number of the transition to come
+	dropped uint64 // pending was full
+	before  uint64 // lost before this listener began
+}
+
+// holdBack is how long a transition waits for one with a lower number. Two CPUs
+// number their transitions in one order and may write them in another.
+const holdBack = 5 * time.Millisecond
 
 func newTracer(log *slog.Logger, kfunc bool) *tracer { return &tracer{log: log, kfunc: kfunc} }
 
 // watch begins to look at ep and rings wake, now and then, while something
 // happens there. The first watch loads and attaches the programs.
-func (t *tracer) watch(ep uint64, wake chan struct{}) (*slot, error) {
+func (t *tracer) watch(ep uint64, wake chan struct{}) (*listener, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	free := -1
-	for i, s := range t.slots {
-		if s == nil && free < 0 {
-			free = i
-		}
-		if s != nil && s.ep == ep {
-			s.users = append(s.users, wake)
-			return s, nil
-		}
+	i := slices.IndexFunc(t.slots[:], func(s *slot) bool { return s != nil && s.ep == ep })
+	if i < 0 {
+		i = slices.Index(t.slots[:], nil)
 	}
-	if free < 0 {
+	if i < 0 {
 		return nil, errNoSlot
 	}
 	if t.coll == nil {
@@ -78,31 +87,41 @@ func (t *tracer) watch(ep uint64, wake chan struct{}) (*slot, error) {
 			return nil, err
 		}
 	}
-	t.slots[free] = &slot{index: free, ep: ep, users: []chan struct{}{wake}}
-	if err := t.publish(); err != nil {
-		t.slots[free] = nil
+	seen, err := t.counts(i)
+	if err != nil {
 		return nil, err
 	}
-	return t.slots[free], nil
+	s := t.slots[i]
+	if s == nil {
+		s = &slot{index: i, ep: ep, began: seen}
+		t.slots[i] = s
+		if err := t.publish(); err != nil {
+			t.slots[i] = nil
+			return nil, err
+		}
+	}
+	l := &listener{slot: s, wake: wake, first: seen.Seq - s.began.Seq, before: seen.Lost}
+	l.next = l.first
+	s.listeners = append(s.listeners, l)
+	return l, nil
 }
 
-func (t *tracer) unwatch(s *slot, wake chan struct{}) {
+func (t *tracer) unwatch(l *listener) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.users = slices.DeleteFunc(s.users, func(c chan struct{}) bool { return c == wake })
-	if len(s.users) > 0 {
+	s := l.slot
+	s.listeners = slices.DeleteFunc(s.listeners, func(other *listener) bool { return other == l })
+	if len(s.listeners) > 0 {
 		return
 	}
 	t.slots[s.index] = nil
-	for _, other := range t.slots {
-		if other != nil {
-			if err := t.publish(); err != nil {
-				t.log.Error("telling the tracepoints what to look at", "err", err)
-			}
-			return
-		}
+	if t.slots == [maxSlots]*slot{} {
+		t.detach()
+		return
 	}
-	t.detach()
+	if err := t.publish(); err != nil {
+		t.log.Error("telling the tracepoints what to look at", "err", err)
+	}
 }
 
 // close detaches whatever is attached.
@@ -150,12 +169,15 @@ func (t *tracer) ring() {
 	}
 	t.drain()
 	for _, s := range t.slots {
-		if s == nil || len(s.pending) == 0 {
+		if s == nil {
 			continue
 		}
-		for _, c := range s.users {
+		for _, l := range s.listeners {
+			if len(l.pending) == 0 {
+				continue
+			}
 			select {
-			case c <- struct{}{}:
+			case l.wake <- struct{}{}:
 			default:
 			}
 		}
@@ -185,51 +207,66 @@ func (t *tracer) detach() {
 	t.meter.stop()
 }
 
-// publish writes the slots to the programs. t.mu is held. A slot's words start
-// at zero, so the first look reports the state as it is.
+// publish tells the programs what to look at. t.mu is held.
 func (t *tracer) publish() error {
-	var slots [maxSlots]transitionsWatched
-	if err := t.coll.Variables[transitionsVarSlots].Get(&slots); err != nil {
-		return fmt.Errorf("reading the slots: %w", err)
-	}
+	var eps [maxSlots]uint64
 	count := uint32(0)
 	for i, s := range t.slots {
-		switch {
-		case s == nil:
-			slots[i] = transitionsWatched{}
-		case slots[i].Ep != s.ep:
-			slots[i] = transitionsWatched{Ep: s.ep, Ovflist: unactive}
-		}
 		if s != nil {
-			count = uint32(i + 1)
+			eps[i], count = s.ep, uint32(i+1)
 		}
 	}
-	if err := t.coll.Variables[transitionsVarSlots].Set(slots); err != nil {
+	if err := t.coll.Variables[transitionsVarEventpolls].Set(eps); err != nil {
 		return fmt.Errorf("writing the slots: %w", err)
 	}
 	return t.coll.Variables[transitionsVarSlotCount].Set(count)
 }
 
-// take returns what the tracepoints saw of s since the last call, oldest
-// first, and how many were lost in all.
-func (t *tracer) take(s *slot) ([]transitionsTransition, uint64) {
+// counts reads what the programs count in slot i. t.mu is held.
+func (t *tracer) counts(i int) (transitionsWatched, error) {
+	var slots [maxSlots]transitionsWatched
+	if err := t.coll.Variables[transitionsVarSlots].Get(&slots); err != nil {
+		return transitionsWatched{}, fmt.Errorf("reading the slots: %w", err)
+	}
+	return slots[i], nil
+}
+
+// take returns what the tracepoints saw for l since the last call, in order,
+// and how many were lost in all.
+func (t *tracer) take(l *listener) ([]transitionsTransition, uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.coll == nil {
-		return nil, 0
+		return nil, l.dropped
 	}
 	t.drain()
-	out := s.pending
-	s.pending = nil
-	var slots [maxSlots]transitionsWatched
-	if err := t.coll.Variables[transitionsVarSlots].Get(&slots); err != nil {
-		t.log.Error("reading the slots", "err", err)
-		return out, s.dropped
+	out := l.take(monotonic())
+	seen, err := t.counts(l.slot.index)
+	if err != nil {
+		t.log.Error("counting transitions", "err", err)
+		return out, l.dropped
 	}
-	return out, s.dropped + slots[s.index].Lost
+	return out, l.dropped + seen.Lost - l.before
 }
 
-// drain sorts the ring's records into the slots. t.mu is held.
+// take returns the pending transitions in order, up to a gap that may yet be
+// filled.
+func (l *listener) take(now time.Duration) []transitionsTransition {
+	slices.SortFunc(l.pending, func(a, b transitionsTransition) int { return cmp.Compare(a.Seq, b.Seq) })
+	n := 0
+	for ; n < len(l.pending); n++ {
+		e := &l.pending[n]
+		if e.Seq != l.next && now-time.Duration(e.Time) < holdBack {
+			break
+		}
+		l.next = e.Seq + 1
+	}
+	out := slices.Clip(l.pending[:n])
+	l.pending = slices.Clone(l.pending[n:])
+	return out
+}
+
+// drain hands the ring's records to the listeners. t.mu is held.
 func (t *tracer) drain() {
 	t.reader.SetDeadline(time.Unix(1, 0))
 	var rec ringbuf.Record
@@ -246,14 +283,24 @@ func (t *tracer) drain() {
 			return
 		}
 		for _, s := range t.slots {
-			if s == nil || s.ep != e.Ep {
+			if s == nil || s.ep != e.Ep || e.Seq < s.began.Seq {
 				continue
 			}
-			if len(s.pending) >= maxPending {
-				s.dropped++
-				continue
-			}
-			s.pending = append(s.pending, e)
+			s.give(e)
+		}
+	}
+}
+
+// give hands a transition to every listener that began before it.
+func (s *slot) give(e transitionsTransition) {
+	e.Seq -= s.began.Seq
+	for _, l := range s.listeners {
+		switch {
+		case e.Seq < l.first:
+		case e.Seq < l.next, len(l.pending) >= maxPending: // too late, or too many
+			l.dropped++
+		default:
+			l.pending = append(l.pending, e)
 		}
 	}
 }
@@ -341,8 +388,8 @@ const maxHistory = 512
 
 // transitions adds what was seen since the last sample to the snapshot.
 func (w *watch) transitions(s *Snapshot) {
-	if w.slot != nil {
-		seen, lost := w.view.tracer.take(w.slot)
+	if w.listener != nil {
+		seen, lost := w.view.tracer.take(w.listener)
 		w.counts.Lost = lost
 		s.truth.Lost = lost
 		if len(seen) > 0 {

@@ -44,6 +44,7 @@ const (
 	transitionsMapTransitions      = "transitions"
 	transitionsProgSchedWaking     = "sched_waking"
 	transitionsProgSysExit         = "sys_exit"
+	transitionsVarEventpolls       = "eventpolls"
 	transitionsVarLastWakeup       = "last_wakeup"
 	transitionsVarSlotCount        = "slot_count"
 	transitionsVarSlots            = "slots"
@@ -108,6 +109,7 @@ type transitionsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type transitionsVariableSpecs struct {
+	Eventpolls       *ebpf.VariableSpec `ebpf:"eventpolls"`
 	LastWakeup       *ebpf.VariableSpec `ebpf:"last_wakeup"`
 	SlotCount        *ebpf.VariableSpec `ebpf:"slot_count"`
 	Slots            *ebpf.VariableSpec `ebpf:"slots"`
@@ -148,6 +150,7 @@ func (m *transitionsMaps) Close() error {
 //
 // It can be passed to loadTransitionsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type transitionsVariables struct {
+	Eventpolls       *ebpf.Variable `ebpf:"eventpolls"`
 	LastWakeup       *ebpf.Variable `ebpf:"last_wakeup"`
 	SlotCount        *ebpf.Variable `ebpf:"slot_count"`
 	Slots            *ebpf.Variable `ebpf:"slots"`

@@ -67,7 +67,7 @@ type watch struct {
 
 	waiterSince map[uint64]uint64 // wait_queue_entry → CLOCK_MONOTONIC when first seen
 	waiterEntry map[uint32]uint64 // thread → its wait_queue_entry
-	slot        *slot             // in the tracer; nil if transitions are off
+	listener    *listener         // to the tracer; nil if transitions are off
 	wake        chan struct{}     // rung by the tracer; capacity 1
 	history     history
 
@@ -98,7 +98,7 @@ func (v *View) open(ctx context.Context, pid, fd int) (*watch, error) {
 	if !v.opts.NoTransitions {
 		// Without the tracepoints the picture is still true, only without what
 		// happens between snapshots.
-		if w.slot, err = v.tracer.watch(t.Ep, w.wake); err != nil {
+		if w.listener, err = v.tracer.watch(t.Ep, w.wake); err != nil {
 			v.log.Warn("transitions are not watched", "target", fmt.Sprintf("%d:%d", pid, fd), "err", err)
 		}
 	}
@@ -121,7 +121,7 @@ func (v *View) find(ctx context.Context, pid, fd int) (discoverTarget, error) {
 
 // Wake implements kernelviz.Watch.
 func (w *watch) Wake() <-chan struct{} {
-	if w.slot == nil {
+	if w.listener == nil {
 		return nil
 	}
 	return w.wake
@@ -129,9 +129,9 @@ func (w *watch) Wake() <-chan struct{} {
 
 // Close implements kernelviz.Watch.
 func (w *watch) Close() error {
-	if w.slot != nil {
-		w.view.tracer.unwatch(w.slot, w.wake)
-		w.slot = nil
+	if w.listener != nil {
+		w.view.tracer.unwatch(w.listener)
+		w.listener = nil
 	}
 	w.probe.release()
 	return nil
@@ -201,7 +201,7 @@ func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
 	s.truth.Broken = t.broken
 	s.truth.Instant = instant
 	s.truth.At = time.Duration(c.args.Ended)
-	s.truth.Attached = w.slot != nil
+	s.truth.Attached = w.listener != nil
 	if !s.truth.Whole {
 		w.counts.Marked++
 		s.truth.Marked++
@@ -266,7 +266,7 @@ func (w *watch) settle(s *Snapshot, read, check time.Duration) {
 	}
 	w.lastAt = now
 	s.truth.Cost = w.cost
-	if w.slot != nil {
+	if w.listener != nil {
 		s.truth.Cost += w.view.tracer.cost()
 	}
 }

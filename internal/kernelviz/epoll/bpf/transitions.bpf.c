@@ -18,6 +18,13 @@ enum {
 	CAUSE_SCHED_WAKING = 1,
 };
 
+/*
+ * The eventpolls to look at; 0 is none. Written by the loader alone, as slots
+ * is by the programs alone: neither overwrites what the other counts.
+ */
+u64 eventpolls[MAX_SLOTS];
+u32 slot_count;
+
 /* A watched eventpoll and its words when last looked at. */
 struct watched {
 	u64 ep;
@@ -25,15 +32,18 @@ struct watched {
 	u64 last;
 	u64 ovflist;
 	u64 waiter;
+	/* Never reset: the loader remembers where its eventpoll began. */
 	u64 seq;
 	u64 lost; /* transitions for which the ring had no room */
 };
 
-#define WAKEUP_GAP 8000000ULL /* ns */
+struct watched slots[MAX_SLOTS];
+
+#define RING_SIZE (256 * 1024)
+#define WAKEUP_GAP 8000000ULL      /* ns */
+#define FULL_WAKEUP_GAP 250000ULL  /* while the ring is more than half full */
 
 u64 last_wakeup;
-struct watched slots[MAX_SLOTS];
-u32 slot_count;
 
 /* Mirrored by rawTransition in Go. */
 struct transition {
@@ -53,13 +63,19 @@ const struct transition *transition_layout __attribute__((unused));
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 256 * 1024);
+	__uint(max_entries, RING_SIZE);
 } transitions SEC(".maps");
 
-static __always_inline void look(struct watched *w, u8 cause)
+static __always_inline void look(struct watched *w, u64 ep, u8 cause)
 {
 	u64 first = 0, last = 0, ovflist = 0, waiter = 0;
-	u64 ep = w->ep;
+
+	/* The first look at an eventpoll reports its state as it is. */
+	if (w->ep != ep) {
+		w->first = w->last = w->waiter = 0;
+		w->ovflist = EP_UNACTIVE;
+		w->ep = ep;
+	}
 
 	READ(first, struct eventpoll, ep, rdllist.next);
 	READ(last, struct eventpoll, ep, rdllist.prev);
@@ -115,10 +131,12 @@ static __always_inline void look(struct watched *w, u8 cause)
 	}
 	/*
 	 * Waking the reader costs the thread that is being watched, so it is
-	 * done seldom; the rest is read with the next sample.
+	 * done seldom; the rest is read with the next sample. A ring that fills
+	 * up before cannot wake anybody any more.
 	 */
-	u64 wakeup = BPF_RB_NO_WAKEUP;
-	if (t->time - last_wakeup > WAKEUP_GAP) {
+	u64 wakeup = BPF_RB_NO_WAKEUP, gap = t->time - last_wakeup;
+	if (gap > WAKEUP_GAP ||
+	    (gap > FULL_WAKEUP_GAP && bpf_ringbuf_query(&transitions, BPF_RB_AVAIL_DATA) > RING_SIZE / 2)) {
 		last_wakeup = t->time;
 		wakeup = BPF_RB_FORCE_WAKEUP;
 	}
@@ -131,8 +149,9 @@ static __always_inline void look_at_all(u8 cause)
 	for (u32 i = 0; i < MAX_SLOTS; i++) {
 		if (i >= n)
 			return;
-		if (slots[i].ep)
-			look(&slots[i], cause);
+		u64 ep = eventpolls[i];
+		if (ep)
+			look(&slots[i], ep, cause);
 	}
 }
 
