@@ -13,12 +13,15 @@ import (
 	"net/http/cookiejar"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/gorilla/websocket"
 	"golang.org/x/sys/unix"
 
 	"kernelviz/internal/kernelviz"
@@ -277,6 +280,114 @@ func TestServeStops(t *testing.T) {
 				t.Errorf("stopping took %v", took)
 			}
 		})
+	}
+}
+
+// After kill -9 neither the workloads nor the programs of a server are left.
+func TestKillLeavesNothing(t *testing.T) {
+	s := startServing(t, "--addr", "127.0.0.1:0")
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := (&http.Client{Jar: jar}).Get(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	ws := *res.Request.URL
+	ws.Scheme, ws.Path = "ws", "/ws"
+	conn, _, err := (&websocket.Dialer{Jar: jar}).Dial(ws.String(), http.Header{"Origin": {"http://" + ws.Host}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.WriteMessage(websocket.TextMessage, []byte(`{"type":"start","ref":1,"workload":"puppet"}`)); err != nil {
+		t.Fatal(err)
+	}
+	var started struct {
+		Type     string
+		Workload struct{ PID int }
+	}
+	for started.Type != "started" {
+		if err := conn.ReadJSON(&started); err != nil {
+			t.Fatal(err)
+		}
+	}
+	puppet := started.Workload.PID
+	if err := unix.Kill(puppet, 0); err != nil {
+		t.Fatalf("puppet %d: %v", puppet, err)
+	}
+	programs := programsOf(t, s.cmd.Process.Pid)
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.cmd.Wait()
+	eventually(t, "the puppet is gone", func() bool { return unix.Kill(puppet, 0) == unix.ESRCH })
+	for _, id := range programs {
+		eventually(t, fmt.Sprintf("BPF program %d is gone", id), func() bool {
+			p, err := ebpf.NewProgramFromID(id)
+			if err == nil {
+				p.Close()
+			}
+			return errors.Is(err, fs.ErrNotExist)
+		})
+	}
+	t.Logf("puppet %d and %d BPF programs are gone", puppet, len(programs))
+}
+
+// programsOf are the BPF programs that a process holds, as its fdinfo tells.
+func programsOf(t *testing.T, pid int) []ebpf.ProgramID {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []ebpf.ProgramID
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			var id ebpf.ProgramID
+			if _, err := fmt.Sscanf(line, "prog_id: %d", &id); err == nil {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("not after 10 s: %s", what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// The token is told to nobody else.
+func TestURLIsForTheOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("becoming another user needs root")
+	}
+	s := startServing(t, "--addr", "127.0.0.1:0")
+	var stdout, stderr bytes.Buffer
+	cmd := labserver("url")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if code := cmd.ProcessState.ExitCode(); code != exitPrivilege || stdout.Len() > 0 || !strings.Contains(stderr.String(), "sudo labserver url") {
+		t.Errorf("exit code %d, %q, %s", code, stdout.String(), stderr.String())
+	}
+	if r := execute(t, "url"); !strings.Contains(r.stdout, s.url) {
+		t.Errorf("the owner is told %q", r.stdout)
 	}
 }
 
