@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,9 @@ type peer struct {
 	out  *bufio.Scanner
 	errs strings.Builder
 }
+
+// maxAnswer bounds an answer in bytes.
+const maxAnswer = 1 << 20
 
 // start runs a command as a peer. It dies with this process.
 func start(ctx context.Context, name string, args ...string) (*peer, error) {
@@ -37,6 +41,7 @@ func start(ctx context.Context, name string, args ...string) (*peer, error) {
 		return nil, err
 	}
 	p.out = bufio.NewScanner(out)
+	p.out.Buffer(nil, maxAnswer)
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -62,16 +67,28 @@ func (p *peer) ask(command string, values ...any) error {
 
 // answer scans the next line into values.
 func (p *peer) answer(values ...any) error {
-	if !p.out.Scan() {
-		return fmt.Errorf("no answer from %s: %w", p.name(), errors.Join(p.out.Err(), p.died()))
+	line, err := p.line()
+	if err != nil {
+		return err
 	}
-	if _, err := fmt.Sscan(p.out.Text(), values...); err != nil {
-		return fmt.Errorf("answer %q of %s: %w", p.out.Text(), p.name(), err)
+	if _, err := fmt.Sscan(line, values...); err != nil {
+		return fmt.Errorf("answer %q of %s: %w", line, p.name(), err)
 	}
 	return nil
 }
 
-func (p *peer) name() string { return strings.Join(p.cmd.Args[1:], " ") }
+// line is the next line it says.
+func (p *peer) line() (string, error) {
+	if !p.out.Scan() {
+		return "", fmt.Errorf("no answer from %s: %w", p.name(), errors.Join(p.out.Err(), p.died()))
+	}
+	return p.out.Text(), nil
+}
+
+// name is what it was started as; further arguments may hold a token.
+func (p *peer) name() string {
+	return strings.Join(append([]string{filepath.Base(p.cmd.Path)}, p.cmd.Args[1:min(len(p.cmd.Args), 3)]...), " ")
+}
 
 // died waits for the end and says how it came.
 func (p *peer) died() error {

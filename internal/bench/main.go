@@ -23,6 +23,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"kernelviz/internal/sandbox"
 )
 
 // The whole run is given up after these.
@@ -46,6 +48,7 @@ func benches() []bench {
 	return []bench{
 		{"snapshot", "reading an instance, beside a pointer chase", snapshot},
 		{"watchcost", "what being watched costs the watched process and others", watchcost},
+		{"viewers", "a thousand pages that watch one instance", viewers},
 	}
 }
 
@@ -55,6 +58,9 @@ type env struct {
 	dir   string // temporary
 	quick bool
 	log   io.Writer // progress
+
+	box     *sandbox.Sandbox
+	started int // workloads
 }
 
 // pick is full, or quick in a quick run.
@@ -68,8 +74,8 @@ func pick[T any](e *env, full, quick T) T {
 func (e *env) say(format string, args ...any) { fmt.Fprintf(e.log, format+"\n", args...) }
 
 func main() {
-	if len(os.Args) > 2 && os.Args[1] == "child" {
-		os.Exit(child(os.Args[2], os.Args[3:]))
+	if len(os.Args) > 2 && (os.Args[1] == "workload" || os.Args[1] == "child") {
+		os.Exit(child(os.Args[1], os.Args[2], os.Args[3:]))
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -107,12 +113,17 @@ func run() error {
 	if *quick {
 		limit = quickTime
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, fmt.Errorf("given up after %v", limit))
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	e := &env{root: root, dir: dir, quick: *quick, log: os.Stderr}
+	box, err := newSandbox()
+	if err != nil {
+		return err
+	}
+	defer box.Close()
+	e := &env{root: root, dir: dir, quick: *quick, log: os.Stderr, box: box}
 	before := lookAtMachine()
 	fmt.Println(before)
 	if warning := before.warning(); warning != "" {
@@ -125,6 +136,9 @@ func run() error {
 		e.say("%s …", b.name)
 		r := &report{bench: b.name}
 		err := b.run(ctx, e, r)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // whatever failed, failed because of it
+		}
 		fmt.Printf("\n%s: %s (%.0f s)\n", b.name, b.about, time.Since(began).Seconds())
 		if len(r.rows) > 0 {
 			if err := r.print(os.Stdout); err != nil {

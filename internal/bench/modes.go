@@ -3,34 +3,28 @@ package main
 import (
 	"fmt"
 	"os"
-	"strconv"
+
+	"kernelviz/internal/workload"
 )
 
 // modes are what this program is when it is its own child.
 var modes = map[string]func(args []string) error{
-	"forest": forestChild,
-	"grove":  groveChild,
-	"loop":   loopChild,
+	"viewers": viewersChild,
 }
 
-// child lives the life of a mode and returns the exit code.
-func child(mode string, args []string) int {
-	live, ok := modes[mode]
-	if !ok {
-		fmt.Fprintf(os.Stderr, "bench child: no mode %q\n", mode)
+// child lives the life of a workload or of a mode and returns the exit code.
+func child(kind, name string, args []string) int {
+	live := modes[name]
+	if kind == "workload" {
+		live = func(args []string) error { return workload.Main(name, args) }
+	}
+	if live == nil {
+		fmt.Fprintf(os.Stderr, "bench child: no mode %q\n", name)
 		return 2
 	}
 	if err := live(args); err != nil {
-		fmt.Fprintf(os.Stderr, "bench child %s: %v\n", mode, err)
+		fmt.Fprintf(os.Stderr, "bench %s %s: %v\n", kind, name, err)
 		return 1
 	}
 	return 0
-}
-
-// number is argument i.
-func number(args []string, i int) (int, error) {
-	if i >= len(args) {
-		return 0, fmt.Errorf("argument %d is missing", i+1)
-	}
-	return strconv.Atoi(args[i])
 }

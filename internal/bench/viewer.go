@@ -103,7 +103,7 @@ func (w *watcher) while(ctx context.Context, target string, f func() error) erro
 func (w *watcher) unwatched(ctx context.Context) error {
 	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
-		n, err := w.metric(ctx, `kernelviz_watches{view="epoll"}`)
+		n, err := metric(ctx, w.addr, w.token, `kernelviz_watches{view="epoll"}`)
 		if err != nil || n == "0" {
 			return err
 		}
@@ -112,13 +112,13 @@ func (w *watcher) unwatched(ctx context.Context) error {
 	return errors.New("the server still watches after the page has left")
 }
 
-// metric reads one line of /metrics.
-func (w *watcher) metric(ctx context.Context, name string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.addr+"/metrics", nil)
+// metric reads one line of a server's /metrics.
+func metric(ctx context.Context, addr string, token server.Token, name string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
 	if err != nil {
 		return "", err
 	}
-	req.Header.Set("Authorization", "Bearer "+string(w.token))
+	req.Header.Set("Authorization", "Bearer "+string(token))
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", err
@@ -134,7 +134,11 @@ func (w *watcher) metric(ctx context.Context, name string) (string, error) {
 
 // dial connects as a page does.
 func dial(ctx context.Context, addr string, token server.Token) (*websocket.Conn, error) {
-	d := websocket.Dialer{ReadBufferSize: 4 << 10, WriteBufferSize: 512}
+	return dialWith(ctx, new(net.Dialer).DialContext, addr, token)
+}
+
+func dialWith(ctx context.Context, connect func(ctx context.Context, network, addr string) (net.Conn, error), addr string, token server.Token) (*websocket.Conn, error) {
+	d := websocket.Dialer{NetDialContext: connect, ReadBufferSize: 4 << 10, WriteBufferSize: 512}
 	conn, res, err := d.DialContext(ctx, "ws://"+addr+"/ws", http.Header{"Authorization": {"Bearer " + string(token)}})
 	if err != nil {
 		if res != nil {

@@ -36,13 +36,13 @@ func watchcost(ctx context.Context, e *env, r *report) error {
 	}
 	defer full.close()
 
-	busy, err := startLoop(ctx, addDel, 1000)
+	busy, err := e.startChurn(ctx, 1000)
 	if err != nil {
 		return err
 	}
 	defer busy.stop()
 	// Watches hold either this, which does nothing, or the busy loop.
-	idle, err := growForest(ctx, 1000)
+	idle, err := e.startChurn(ctx, 1000)
 	if err != nil {
 		return err
 	}
@@ -51,14 +51,14 @@ func watchcost(ctx context.Context, e *env, r *report) error {
 	while := func(w *watcher, target string) func(func() error) error {
 		return func(f func() error) error { return w.while(ctx, target, f) }
 	}
-	segment := pick(e, 300*time.Millisecond, 150*time.Millisecond)
-	rounds := pick(e, 24, 6)
+	segment := pick(e, 500*time.Millisecond, 200*time.Millisecond)
+	rounds := pick(e, 10, 3)
 
 	e.say("  the watched process")
 	r.of("watched: ADD and DEL at full speed beside 1,000 items")
-	err = compare(r, rounds, func() (cost, error) { return busy.run(segment) }, []way{
-		{"watched, snapshots only", while(snapshots, busy.target()), 1.10},
-		{"watched, with tracepoints", while(full, busy.target()), 1.35},
+	err = compare(r, rounds, segment, busy.loop(ctx, "adddel"), []way{
+		{"watched, snapshots only", while(snapshots, busy.target()), segment, 1.10},
+		{"watched, with tracepoints", while(full, busy.target()), cycle, 1.35},
 	})
 	if err != nil {
 		return err
@@ -66,21 +66,21 @@ func watchcost(ctx context.Context, e *env, r *report) error {
 
 	e.say("  strace and bpftrace on the same loop")
 	r.of("the same loop under other tools")
-	err = compare(r, pick(e, 6, 2), func() (cost, error) { return busy.run(segment) }, tools(ctx, r, busy.pid()))
+	err = compare(r, pick(e, 6, 2), segment, busy.loop(ctx, "adddel"), tools(ctx, r, segment, busy.process.PID()))
 	if err != nil {
 		return err
 	}
 
 	e.say("  other processes: getppid")
-	other, err := startLoop(ctx, getppid, 0)
+	other, err := e.startChurn(ctx, 0)
 	if err != nil {
 		return err
 	}
 	defer other.stop()
 	r.of("another process: getppid at full speed, the worst case")
-	err = compare(r, rounds, func() (cost, error) { return other.run(segment) }, []way{
-		{"something is watched, snapshots only", while(snapshots, idle.target()), 1.03},
-		{"something is watched, with tracepoints", while(full, idle.target()), 1.03},
+	err = compare(r, rounds, segment, other.loop(ctx, "getppid"), []way{
+		{"something is watched, snapshots only", while(snapshots, idle.target()), segment, 1.03},
+		{"something is watched, with tracepoints", while(full, idle.target()), cycle, 1.03},
 	})
 	if err != nil {
 		return err
@@ -97,32 +97,38 @@ func watchcost(ctx context.Context, e *env, r *report) error {
 	}
 	defer db.stop()
 	r.of("another process: redis-server under redis-benchmark -c 10 -t get")
-	return compare(r, rounds, func() (cost, error) { return db.run(2 * segment) }, []way{
-		{"something is watched, snapshots only", while(snapshots, idle.target()), 1.03},
-		{"something is watched, with tracepoints", while(full, idle.target()), 1.03},
+	return compare(r, rounds, 2*segment, db.run, []way{
+		{"something is watched, snapshots only", while(snapshots, idle.target()), 2 * segment, 1.03},
+		{"something is watched, with tracepoints", while(full, idle.target()), cycle, 1.03},
 	})
 }
 
-// way is a condition to measure under; limit is the aim of its ratio, 0 none.
+// cycle is how long to measure with tracepoints: for a part of each cycle of
+// this length the kernel counts the run time of our programs, which slows them
+// (epoll's meter).
+const cycle = 2200 * time.Millisecond
+
+// way is a condition to measure under.
 type way struct {
 	name  string
 	while func(func() error) error
-	limit float64
+	long  time.Duration // of one measurement
+	limit float64       // aim of the CPU ratio; 0 is none
 }
 
 // compare measures under each way, each time right after a measurement under
-// none.
-func compare(r *report, rounds int, measure func() (cost, error), ways []way) error {
+// none, which takes the time alone.
+func compare(r *report, rounds int, alone time.Duration, measure func(time.Duration) (cost, error), ways []way) error {
 	base, under := make([]costs, len(ways)), make([]costs, len(ways))
 	for range rounds {
 		for i, w := range ways {
-			c, err := measure()
+			c, err := measure(alone)
 			if err != nil {
 				return err
 			}
 			base[i].add(c)
 			err = w.while(func() error {
-				c, err := measure()
+				c, err := measure(w.long)
 				under[i].add(c)
 				return err
 			})
@@ -162,7 +168,7 @@ func (c *costs) add(one cost) {
 }
 
 // tools are the other ways to see the calls of a process that work here.
-func tools(ctx context.Context, r *report, pid int) []way {
+func tools(ctx context.Context, r *report, segment time.Duration, pid int) []way {
 	var ways []way
 	for _, t := range []struct {
 		name    string
@@ -182,7 +188,7 @@ func tools(ctx context.Context, r *report, pid int) []way {
 			return cmd
 		}, attached},
 	} {
-		w := way{name: t.name, while: func(f func() error) error { return beside(t.command(), t.ready, f) }}
+		w := way{name: t.name, long: segment, while: func(f func() error) error { return beside(t.command(), t.ready, f) }}
 		if err := w.while(func() error { return nil }); err != nil {
 			r.note("%s is not measured: %v", t.name, err)
 			continue
