@@ -436,9 +436,10 @@ function radii(model: EpollModel, levels: number, dx: number, dy: number): numbe
   const most = Math.min(NODE_MAX, levels > 1 ? dy * 0.36 : NODE_MAX);
   const out: number[] = [];
   for (let d = 0; d < levels; d++) {
-    // Of a culled tree only the average distance is known; it does not change
-    // while the picture is moved, and so neither do the discs.
-    const gap = model.shape ? model.shape.gap[d]! : (model.items / Math.pow(2, d)) * 0.6;
+    // Of a culled tree only the average distance is known, and neighbours may be
+    // half as close. It does not change while the picture is moved: neither do
+    // the discs.
+    const gap = model.shape ? model.shape.gap[d]! : (model.items / Math.pow(2, d)) * 0.4;
     const room = Math.max(1.2, Math.min(most, gap * dx * 0.42));
     out.push(Math.min(room, out[d - 1] ?? room));
   }
