@@ -94,7 +94,9 @@ func playHungry() error {
 			fmt.Println(i, err)
 			return nil
 		}
-		b[0] = 1
+		for page := 0; page < len(b); page += os.Getpagesize() {
+			b[page] = 1
+		}
 	}
 	fmt.Println("never refused")
 	return nil

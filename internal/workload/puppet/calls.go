@@ -141,7 +141,9 @@ func (p *Puppet) read(fd int) (int, syscall.Errno) {
 	return n, p.leave(e, c.int(size).end(), n, errno, "")
 }
 
-func (p *Puppet) timerfdSettime(fd int) syscall.Errno {
+// fire arms the timer, waits until it has expired and records that. A thread
+// that the timer wakes is recorded after it.
+func (p *Puppet) fire(fd int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.begin()
@@ -149,18 +151,11 @@ func (p *Puppet) timerfdSettime(fd int) syscall.Errno {
 	errno := errnoOf(unix.TimerfdSettime(fd, 0, &soon, nil))
 	c := p.text.start("timerfd_settime").int(fd).int(0).
 		raw("{it_interval={tv_sec=0, tv_nsec=0}, it_value={tv_sec=0, tv_nsec=1}}").raw("NULL")
-	return p.leave(e, c.end(), 0, errno, "")
-}
-
-// fired waits until the timer has expired and records it.
-func (p *Puppet) fired(fd int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pollFor(fd, unix.POLLIN) {
+	if p.leave(e, c.end(), 0, errno, "") == 0 && p.pollFor(fd, unix.POLLIN) {
 		p.table.Fired(fd)
-	} else {
-		p.table.Doubt(fd)
+		return
 	}
+	p.table.Doubt(fd)
 }
 
 // await waits until what was just written has arrived at fd: softirqs may run

@@ -63,9 +63,7 @@ func (p *Puppet) doReady(a *Action) error {
 		p.write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}, 1)
 		return nil
 	case oracle.Timerfd:
-		if p.timerfdSettime(fd) == 0 {
-			p.fired(fd)
-		}
+		p.fire(fd)
 		return nil
 	case oracle.Epoll:
 		return control.Errorf("not_possible", "fd %d is an epoll instance: it is readable when one of its items is ready", fd)

@@ -209,6 +209,7 @@ func (f *file) sent(n int) {
 
 // Fired records that the timer was armed anew and has expired once.
 func (t *Table) Fired(fd int) {
+	defer t.watch()()
 	if f := t.fds[fd]; f != nil {
 		f.pending = 1
 		f.wake(unix.EPOLLIN, one)
