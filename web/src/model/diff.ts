@@ -49,36 +49,54 @@ export const SAME: ModelDiff = {
 /** Above this many operations nobody follows single steps, so they are not worked out. */
 const MAX_EXPLAINED = 32;
 
+/** Up to this many operations every order of them is tried. */
+const MAX_ORDERED = 3;
+
 const OTHER_FLAGS = NodeFlag.orphan | NodeFlag.overflow | NodeFlag.delivering;
 
 function nodeOf(m: EpollModel, id: number): NodeRow {
   return m.nodes.get(id)!;
 }
 
+type Op = { erase: number } | { insert: number };
+
+function* permutations<T>(list: readonly T[]): Generator<T[]> {
+  if (list.length <= 1) yield [...list];
+  for (let i = 0; i < list.length && list.length > 1; i++) {
+    for (const rest of permutations([...list.slice(0, i), ...list.slice(i + 1)])) yield [list[i]!, ...rest];
+  }
+}
+
+/** Orders in which the operations may have happened. */
+function* orders(after: EpollModel, inserted: readonly number[], erased: readonly number[]): Generator<Op[]> {
+  // Who adds many at once mostly adds them as they were opened.
+  const byFd = [...inserted].sort((a, b) => after.nodes.get(a)!.fd - after.nodes.get(b)!.fd);
+  const ops: Op[] = [...erased.map((erase) => ({ erase })), ...byFd.map((insert) => ({ insert }))];
+  if (ops.length <= MAX_ORDERED) yield* permutations(ops);
+  else yield ops;
+}
+
 /** Runs the kernel's algorithm from `before`; null unless it arrives exactly at `after`. */
-function explain(
-  before: EpollModel,
-  after: EpollModel,
-  inserted: number[],
-  erased: number[],
-): RbStep[] | null {
-  const ops = inserted.length + erased.length;
-  if (ops === 0 || ops > MAX_EXPLAINED || !before.shape || !after.shape) return null;
-  const rankOf = after.shape.rankOf;
+function run(before: EpollModel, after: EpollModel, ops: readonly Op[]): readonly RbStep[] | null {
+  const rankOf = after.shape!.rankOf;
   const tree = new RbTree();
   for (const n of before.nodes.values()) {
-    tree.put({
-      id: n.id,
-      parent: n.parent,
-      left: n.left,
-      right: n.right,
-      red: (n.flags & NodeFlag.black) === 0,
-    });
+    const red = (n.flags & NodeFlag.black) === 0;
+    tree.put({ id: n.id, parent: n.parent, left: n.left, right: n.right, red });
   }
-  for (const id of erased) tree.erase(id);
-  // Ids count upwards as items are first seen: the order they were linked in.
-  for (const id of [...inserted].sort((a, b) => a - b)) {
-    tree.insert(id, (a, b) => rankOf.get(a)! < rankOf.get(b)!);
+  // Keys are known by rank in the new tree; a node that goes has none there,
+  // but lies where it lay between its neighbours in the old one.
+  const key = new Map<number, number>();
+  let last = -1;
+  for (const id of before.shape!.ids) {
+    const rank = rankOf.get(id);
+    if (rank !== undefined) last = rank;
+    key.set(id, rank ?? last + 0.5);
+  }
+  const keyOf = (id: number): number => key.get(id) ?? rankOf.get(id)!;
+  for (const op of ops) {
+    if ("erase" in op) tree.erase(op.erase);
+    else tree.insert(op.insert, (a, b) => keyOf(a) < keyOf(b));
   }
   if (tree.size !== after.nodes.size) return null;
   for (const n of after.nodes.values()) {
@@ -87,6 +105,21 @@ function explain(
     if (t.red !== ((n.flags & NodeFlag.black) === 0)) return null;
   }
   return tree.steps;
+}
+
+function explain(
+  before: EpollModel,
+  after: EpollModel,
+  inserted: readonly number[],
+  erased: readonly number[],
+): readonly RbStep[] | null {
+  const ops = inserted.length + erased.length;
+  if (ops === 0 || ops > MAX_EXPLAINED || !before.shape || !after.shape) return null;
+  for (const order of orders(after, inserted, erased)) {
+    const steps = run(before, after, order);
+    if (steps) return steps;
+  }
+  return null;
 }
 
 /** Every pair whose child became the parent of its former parent. */

@@ -262,7 +262,21 @@ describe("rotations between two pictures", () => {
     expect(rotated).toBeGreaterThan(100);
   });
 
-  test("of ten insertions at once are proved, in the order of their ids", () => {
+  test("of an insertion before an erasure are proved, and of two insertions in either order", () => {
+    const rnd = random(21);
+    for (let round = 0; round < 60; round++) {
+      const keys = Array.from({ length: 12 }, () => Math.floor(rnd() * 1e6));
+      const d = between(keys, (t) => {
+        t.insert(40, Math.floor(rnd() * 1e6));
+        if (round % 2) t.insert(30, Math.floor(rnd() * 1e6));
+        else t.erase(1 + Math.floor(rnd() * 12));
+      });
+      expect(d.ops).toBe(2);
+      expect(d.steps, `round ${round}`).not.toBeNull();
+    }
+  });
+
+  test("of ten insertions at once are proved, in the order of their fds", () => {
     const d = between([5, 1, 9], (t) => {
       for (let i = 0; i < 10; i++) t.insert(10 + i, 20 + i);
     });

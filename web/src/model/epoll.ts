@@ -337,11 +337,14 @@ function coversAll(glyphs: readonly GlyphRow[], items: number): boolean {
 
 /**
  * The model after one frame. With a problem the model is the old one: the page
- * keeps its picture and asks for a key frame.
+ * keeps its picture and asks for a key frame. With `shaped` false the links are
+ * not walked and the model has no shape: a step on the way to another one, of
+ * frames that were applied before.
  */
 export function applyFrame(
   model: EpollModel,
   frame: EpollFrame,
+  shaped = true,
 ): { model: EpollModel; problem: Problem | null } {
   const h = frame.header;
   const key = (h.flags & Flag.key) !== 0;
@@ -407,7 +410,7 @@ export function applyFrame(
     return { model, problem: { code: "count", message } };
   }
   let shape: Shape | null = null;
-  if (instance !== null && !instance.membership) {
+  if (shaped && instance !== null && !instance.membership) {
     if (nodes === model.nodes && model.shape && model.instance?.root === instance.root) {
       shape = model.shape;
     } else {

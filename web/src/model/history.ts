@@ -134,7 +134,9 @@ export class History {
     let from = place;
     while (!this.kept[from]!.model) from--;
     let model = this.kept[from]!.model!;
-    for (let i = from + 1; i <= place; i++) model = applyFrame(model, decodeEpoll(this.kept[i]!.frame)).model;
+    for (let i = from + 1; i <= place; i++) {
+      model = applyFrame(model, decodeEpoll(this.kept[i]!.frame), i === place).model;
+    }
     return model;
   }
 
