@@ -35,10 +35,11 @@ afterAll(async () => {
 beforeEach(async () => {
   ({ page, errors } = await openPage(browser, server));
   ({ topic, epfd, pid } = await startPuppet(page));
+  await picture(page, "the first frame", (s) => s.sequence > 0);
 });
 afterEach(async () => {
   await page.getByRole("button", { name: "Stop" }).click();
-  await page.getByText("This instance is gone").waitFor();
+  await page.locator(".notice", { hasText: "This instance is gone" }).waitFor();
   await page.context().close();
   expect(errors).toEqual([]);
 });

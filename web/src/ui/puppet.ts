@@ -1,6 +1,6 @@
 // What the puppet panel offers: kept apart from how it looks.
 
-import { eventNames, type EpollModel } from "../core";
+import { eventNames, findFd, type EpollModel } from "../core";
 import type { PuppetState } from "../net/messages";
 
 /** Flags of epoll_event.events, inputs first, then how they are reported. */
@@ -45,9 +45,8 @@ const implied = new Set(["EPOLLERR", "EPOLLHUP"]);
 
 /** eventsOf is the mask that the watched instance holds for an fd; null if it holds none. */
 export function eventsOf(model: EpollModel, fd: number): string[] | null {
-  for (const node of model.nodes.values())
-    if (node.fd === fd) return eventNames(node.events).filter((e) => !implied.has(e));
-  return null;
+  const item = model.brief(findFd(model, fd)[0] ?? 0);
+  return item ? eventNames(item.events).filter((e) => !implied.has(e)) : null;
 }
 
 /** clampNumber reads a number field: whole, within bounds, or the fallback. */

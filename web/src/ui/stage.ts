@@ -360,7 +360,7 @@ export class Stage {
   private ask(): void {
     this.sentView = this.nextView();
     this.sentAt = this.env.now();
-    this.stream.rewatch();
+    if (this.arrived > 0) this.stream.rewatch();
     this.env.watch(this.sentView);
   }
 }

@@ -20,7 +20,7 @@ export interface Telling {
   truth: Truth;
   instance: Instance | null;
   tiers: readonly Tier[];
-  mode: Mode;
+  mode: Mode | "ended";
   /** ms since the frame came, and between the picture shown and the newest. */
   since: number;
   behind: number;
@@ -47,14 +47,20 @@ export function brokenKey(n: number): Key {
   return broken[n - 1] ?? "broken.other";
 }
 
+const sources: Record<Telling["mode"], { text: Key; tip: Key }> = {
+  live: { text: "truth.live", tip: "truth.live.tip" },
+  paused: { text: "truth.replay", tip: "truth.replay.tip" },
+  replay: { text: "truth.replay", tip: "truth.replay.tip" },
+  ended: { text: "truth.ended", tip: "truth.ended.tip" },
+};
+
 export function facts(f: Telling): Fact[] {
   const { truth, mode } = f;
   const tier = f.tiers[truth.tier];
   const out: Fact[] = [
     {
       id: "source",
-      text: mode === "live" ? "truth.live" : "truth.replay",
-      tip: mode === "live" ? "truth.live.tip" : "truth.replay.tip",
+      ...sources[mode],
       params: { behind: duration(f.behind) },
       tone: "plain",
     },

@@ -19,6 +19,10 @@ const publishEveryMs = 100;
 
 export class Watching implements Frames {
   status = $state.raw<Status>({ state: "opening" });
+  /** Nothing new comes: the instance is gone or the connection is. */
+  ended = $derived(
+    this.status.state === "gone" || session.link.state === "lost" || session.link.state === "refused",
+  );
   target = $state.raw<Target | null>(null);
   model = $state.raw<EpollModel>(EpollModel.empty);
   mode = $state.raw<Mode>("live");
