@@ -47,6 +47,14 @@ func runChild(mode string) {
 				err = h.serve()
 			}
 		}
+	case "nobtf": // describe, in a mount namespace of its own without BTF
+		err = errors.Join(
+			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+			unix.Mount("tmpfs", "/sys/kernel/btf", "tmpfs", 0, ""),
+		)
+		if err == nil {
+			err = describeSelf(arg)
+		}
 	case "describe": // says what the view does in this process
 		err = describeSelf(arg)
 	}

@@ -1,6 +1,7 @@
 package epoll
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,8 +80,8 @@ func fdinfoTargets(ctx context.Context, view string) ([]kernelviz.Target, error)
 				continue
 			}
 			items := -1
-			if list, err := ReadFdinfo(pid, fd); err == nil {
-				items = len(list)
+			if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", pid, fd)); err == nil {
+				items = bytes.Count(b, []byte("tfd:"))
 			}
 			out = append(out, kernelviz.Target{
 				View: view, Name: fmt.Sprintf("%d:%d", pid, fd),

@@ -36,12 +36,14 @@ const (
 var (
 	errTaskGone = errors.New("the process is gone")
 	errFDGone   = errors.New("the fd is no longer this epoll instance")
+	errClosed   = errors.New("the epoll view is closed")
 )
 
 // probe runs our BPF programs. The programs write to arrays that all runs
 // share, so one mutex serialises them; results are copied out under it.
 type probe struct {
-	log *slog.Logger
+	log  *slog.Logger
+	load ebpf.CollectionOptions // carries the kernel's types, parsed once
 	// kfunc says that nodes are read through bpf_rdonly_cast rather than
 	// bpf_probe_read_kernel.
 	kfunc bool
@@ -70,7 +72,7 @@ type walker struct {
 
 // newProbe loads the discovery programs. It fails where BPF, BTF or the
 // privilege for them is missing; nothing stays loaded then.
-func newProbe(log *slog.Logger, kfunc bool) (*probe, error) {
+func newProbe(log *slog.Logger, kfunc bool, load ebpf.CollectionOptions) (*probe, error) {
 	// RLIMIT_MEMLOCK is left alone: kernels since 5.11 do not count BPF memory
 	// against it. (The package that would raise it makes a map before main
 	// begins, which no workload of this binary may do.)
@@ -81,11 +83,11 @@ func newProbe(log *slog.Logger, kfunc bool) (*probe, error) {
 	if err := spec.Variables[discoverVarUseCast].Set(kfunc); err != nil {
 		return nil, fmt.Errorf("choosing kfunc reads: %w", err)
 	}
-	coll, err := ebpf.NewCollection(spec)
+	coll, err := ebpf.NewCollectionWithOptions(spec, load)
 	if err != nil {
 		return nil, fmt.Errorf("loading epoll discovery: %w", err)
 	}
-	p := &probe{log: log, kfunc: kfunc, discovery: coll, instances: make(map[uint64]uint32)}
+	p := &probe{log: log, load: load, kfunc: kfunc, discovery: coll, instances: make(map[uint64]uint32)}
 	mem, err := mapArray(coll.Maps[discoverMapDescription], int(unsafe.Sizeof(discoverDescribedRows{})))
 	if err != nil {
 		coll.Close()
@@ -198,7 +200,7 @@ func (p *probe) loadWalker(capacity uint32) (_ *walker, err error) {
 	}
 	size := int(unsafe.Sizeof(snapshotNode{})) * int(capacity)
 	spec.Maps[snapshotMapNodes].ValueSize = uint32(size)
-	coll, err := ebpf.NewCollection(spec)
+	coll, err := ebpf.NewCollectionWithOptions(spec, p.load)
 	if err != nil {
 		return nil, fmt.Errorf("loading epoll snapshot for %d nodes: %w", capacity, err)
 	}
@@ -499,6 +501,9 @@ const stageDone = 6
 func (p *probe) describe(owners []discoverTarget, items []discoverDescribed) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.description == nil {
+		return errClosed
+	}
 	owners = owners[:min(len(owners), maxOwners)]
 	for i, o := range owners {
 		p.description.Owners[i].Task = o.Task
@@ -517,6 +522,9 @@ func (p *probe) describe(owners []discoverTarget, items []discoverDescribed) err
 func (p *probe) peek(addr uint64, size int) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.description == nil {
+		return nil, errClosed
+	}
 	mem := unsafe.Slice((*byte)(unsafe.Pointer(&p.description.Items)), unsafe.Sizeof(p.description.Items))
 	if size > len(mem) {
 		return nil, fmt.Errorf("a struct of %d bytes is larger than the %d that can be read", size, len(mem))

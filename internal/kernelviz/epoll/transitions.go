@@ -33,6 +33,7 @@ var errNoSlot = fmt.Errorf("the tracepoints look at no more than %d instances at
 // see by instance.
 type tracer struct {
 	log   *slog.Logger
+	load  ebpf.CollectionOptions
 	kfunc bool
 
 	mu     sync.Mutex
@@ -67,7 +68,9 @@ type listener struct {
 // number their transitions in one order and may write them in another.
 const holdBack = 5 * time.Millisecond
 
-func newTracer(log *slog.Logger, kfunc bool) *tracer { return &tracer{log: log, kfunc: kfunc} }
+func newTracer(log *slog.Logger, kfunc bool, load ebpf.CollectionOptions) *tracer {
+	return &tracer{log: log, kfunc: kfunc, load: load}
+}
 
 // watch begins to look at ep and rings wake, now and then, while something
 // happens there. The first watch loads and attaches the programs.
@@ -140,7 +143,7 @@ func (t *tracer) attach() error {
 	if err := spec.Variables[transitionsVarUseCast].Set(t.kfunc); err != nil {
 		return fmt.Errorf("choosing kfunc reads: %w", err)
 	}
-	if t.coll, err = ebpf.NewCollection(spec); err != nil {
+	if t.coll, err = ebpf.NewCollectionWithOptions(spec, t.load); err != nil {
 		return fmt.Errorf("loading epoll transitions: %w", err)
 	}
 	if t.reader, err = ringbuf.NewReader(t.coll.Maps[transitionsMapTransitions]); err != nil {

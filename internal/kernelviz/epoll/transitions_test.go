@@ -124,6 +124,9 @@ func TestTransitionsAreSeen(t *testing.T) {
 			}
 			k, _ := slices.BinarySearch(began, time.Duration(e.Time)+1)
 			k--
+			if k > 0 && int(e.FD) == fds[(k-1)%len(fds)] {
+				k-- // read in time, and then its CPU was busy otherwise
+			}
 			if k < 0 || k >= writes || int(e.FD) != fds[k%len(fds)] {
 				t.Errorf("transition %+v during write %d", e, k)
 				continue
@@ -289,7 +292,8 @@ func TestTransitionsOfManyInstances(t *testing.T) {
 		}()
 		other := newInstance(t)
 		other.addEventfds(t, 1)
-		for range 200 {
+		end := time.Now().Add(deadline)
+		for i := 0; i < 60 || len(f.seen) < 1000 && time.Now().Before(end); i++ {
 			w, err := v.Open(context.Background(), other.name())
 			if err != nil {
 				t.Fatal(err)
@@ -303,7 +307,7 @@ func TestTransitionsOfManyInstances(t *testing.T) {
 		close(stop)
 		<-stopped
 		f.sample(t)
-		if len(f.seen) < 200 {
+		if len(f.seen) < 1000 {
 			t.Fatalf("only %d transitions", len(f.seen))
 		}
 		for i := 1; i < len(f.seen); i++ {

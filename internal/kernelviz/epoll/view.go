@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"kernelviz/internal/kernelviz"
@@ -131,11 +132,12 @@ func (v *View) try(t *kernelviz.Tier) error {
 			return fmt.Errorf("%w: %s", errNoKfunc, c.Reason)
 		}
 	}
-	p, err := newProbe(v.log, t.Name == TierKfunc)
+	load := ebpf.CollectionOptions{Cache: v.kernel.Cache()}
+	p, err := newProbe(v.log, t.Name == TierKfunc, load)
 	if err != nil {
 		return err
 	}
-	v.probe, v.tracer = p, newTracer(v.log, t.Name == TierKfunc)
+	v.probe, v.tracer = p, newTracer(v.log, t.Name == TierKfunc, load)
 	t.Reason = "the programs load on this kernel and read the structs by its BTF"
 	return nil
 }
