@@ -128,6 +128,28 @@ func TestSweepTakesTheDeadAndSparesTheLiving(t *testing.T) {
 	}
 }
 
+func TestSweepByMark(t *testing.T) {
+	dead, deadPIDs := startServer(t, noCgroups, "unguarded")
+	_, livingPIDs := startServer(t, noCgroups, "guarded")
+	if err := dead.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = dead.Wait()
+	eventually(t, "child gone by Pdeathsig", func() bool { return !running(deadPIDs[0]) || !running(deadPIDs[1]) })
+	if !running(deadPIDs[0]) && !running(deadPIDs[1]) {
+		t.Fatal("nothing was left to sweep")
+	}
+	newSandbox(t, noCgroups)
+	for i := range deadPIDs {
+		if running(deadPIDs[i]) {
+			t.Errorf("process %d of the dead server was not swept", deadPIDs[i])
+		}
+		if !running(livingPIDs[i]) {
+			t.Errorf("process %d of the living server was swept", livingPIDs[i])
+		}
+	}
+}
+
 func TestSweepSparesLockedDirectory(t *testing.T) {
 	mount := needCgroups(t)
 	s := newSandbox(t, "")

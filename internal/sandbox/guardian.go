@@ -5,10 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -18,11 +20,13 @@ import (
 // the server holds. It lives in the server's own cgroup, outside of what it
 // kills.
 type guardian struct {
-	cmd  *exec.Cmd
-	pipe *os.File // closed by us or, when we die, by the kernel
+	cmd   *exec.Cmd
+	pipe  *os.File    // closed by us or, when we die, by the kernel
+	ended chan error  // receives how it ended
+	ours  atomic.Bool // it was told to end
 }
 
-func startGuardian(argv, args []string) (*guardian, error) {
+func startGuardian(argv, args []string, log *slog.Logger) (*guardian, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -37,15 +41,24 @@ func startGuardian(argv, args []string) (*guardian, error) {
 		w.Close()
 		return nil, err
 	}
-	return &guardian{cmd: cmd, pipe: w}, nil
+	g := &guardian{cmd: cmd, pipe: w, ended: make(chan error, 1)}
+	go func() {
+		err := cmd.Wait()
+		if !g.ours.Load() {
+			log.Warn("the guardian is gone: if this server is killed, the next one cleans up", "error", err)
+		}
+		g.ended <- err
+	}()
+	return g, nil
 }
 
 // stop lets the guardian find nothing to do and waits for its end.
 func (g *guardian) stop() error {
+	g.ours.Store(true)
 	g.pipe.Close()
 	late := time.AfterFunc(emptyIn, func() { _ = g.cmd.Process.Kill() })
 	defer late.Stop()
-	if err := g.cmd.Wait(); err != nil {
+	if err := <-g.ended; err != nil {
 		return fmt.Errorf("guardian: %w", err)
 	}
 	return nil

@@ -65,7 +65,7 @@ func New(cfg Config) (*Sandbox, error) {
 	s.choosePen(cfg.Cgroup2)
 	s.thread = startThread()
 	if len(cfg.Guardian) > 0 {
-		s.guardian, err = startGuardian(cfg.Guardian, s.pen.guardArgs())
+		s.guardian, err = startGuardian(cfg.Guardian, s.pen.guardArgs(), cfg.Log)
 		if err != nil {
 			s.thread.stop()
 			return nil, errors.Join(fmt.Errorf("starting guardian: %w", err), s.pen.remove())

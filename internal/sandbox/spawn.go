@@ -54,6 +54,7 @@ func (s *Sandbox) startHeld(p *Process, opts Options) error {
 		// This process is traced itself, or a filter forbids ptrace: the limits
 		// are then set some microseconds after the start.
 		attr.Ptrace = false
+		p.cmd = again(p.cmd)
 		err = p.cmd.Start()
 	}
 	if errors.Is(err, unix.EPERM) && opts.NetNS {
@@ -76,6 +77,15 @@ func (s *Sandbox) startHeld(p *Process, opts Options) error {
 		}
 	}
 	return nil
+}
+
+// again returns a command like one whose start failed: an exec.Cmd can be
+// started once.
+func again(c *exec.Cmd) *exec.Cmd {
+	return &exec.Cmd{
+		Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, SysProcAttr: c.SysProcAttr,
+		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, ExtraFiles: c.ExtraFiles,
+	}
 }
 
 // awaitExec waits for the stop that PTRACE_TRACEME makes of execve (ptrace(2)).

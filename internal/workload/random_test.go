@@ -11,7 +11,7 @@ import (
 // epoll_wait. What the puppet says it knows must never be wrong, and it must
 // know most of the time: where threads race it cannot.
 func TestForetellsThreads(t *testing.T) {
-	seeds := 8
+	seeds := 5
 	if testing.Short() {
 		seeds = 2
 	}

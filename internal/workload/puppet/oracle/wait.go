@@ -46,27 +46,35 @@ func (t *Table) WaitEnded(thread int, got []Event, failed bool) (silenced bool) 
 	ep := w.file.ep
 	ep.waiting--
 	if !failed {
-		armed := ep.oneshots()
-		t.learn(ep, got, w.maxevents)
-		silenced = ep.oneshots() < armed
+		silenced = t.learn(ep, got, w.maxevents)
 	}
 	w.file.put()
 	return silenced
 }
 
-// learn compares what epoll_wait returned with what was foretold.
-func (t *Table) learn(ep *instance, got []Event, maxevents int) {
+// learn compares what epoll_wait returned with what was foretold. It reports
+// whether an EPOLLONESHOT item was silenced by it.
+func (t *Table) learn(ep *instance, got []Event, maxevents int) (silenced bool) {
 	before := ep.copyReady()
 	foretold := slices.Equal(ep.scan(maxevents), got)
-	if foretold && ep.known {
-		return
+	if !foretold || !ep.known {
+		t.relearn(ep, before, got, foretold, len(got) < maxevents)
 	}
+	for it, events := range before {
+		silenced = silenced || it.events != events
+	}
+	return silenced
+}
+
+// relearn is for what was not foretold, or not certain. whole means that the
+// kernel went through the whole list.
+func (t *Table) relearn(ep *instance, before map[*item]uint32, got []Event, foretold, whole bool) {
 	if ep.known {
 		t.wrong++
 	}
 	certain := foretold || ep.correct(before, got)
 	ep.raced = ep.raced && ep.waiting > 0 // by others, who may have taken some
-	ep.known = certain && len(got) < maxevents && !ep.raced
+	ep.known = certain && whole && !ep.raced
 }
 
 // copyReady keeps the ready items with their masks, which a scan changes.
@@ -76,17 +84,6 @@ func (ep *instance) copyReady() map[*item]uint32 {
 		kept[it] = it.events
 	}
 	return kept
-}
-
-// oneshots counts the EPOLLONESHOT items on the ready list that would report.
-func (ep *instance) oneshots() int {
-	n := 0
-	for it := range ep.each {
-		if it.events&unix.EPOLLONESHOT != 0 && it.events&^privateBits != 0 {
-			n++
-		}
-	}
-	return n
 }
 
 func (ep *instance) each(yield func(*item) bool) {
