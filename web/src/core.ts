@@ -6,7 +6,8 @@
  *   if (applied.needKey) send({ type: "key", topic });
  *   history.push(buffer, applied, now);
  *   const scene = buildEpollScene(applied.model, options);
- *   motion.to(scene, applied.diff, now);              // object constancy
+ *   const linked = linkedModel(before, applied.model, applied.diff);
+ *   motion.to(scene, applied.diff, now, linked && …); // object constancy
  *   drawScene(ctx, motion.at(now), palette, dpr);     // each animation frame while motion.moving(now)
  */
 export * from "./wire/header";
@@ -22,6 +23,7 @@ export {
   type Shape,
 } from "./model/epoll";
 export { diffModels, SAME, type ModelDiff, type RbStep, type Rotation } from "./model/diff";
+export { linkedModel } from "./model/linked";
 export { History, type HistoryEntry } from "./model/history";
 export { eventNames, eventShort, eventText, parseEvents } from "./model/events";
 export { fileWords, type FileWords } from "./model/files";

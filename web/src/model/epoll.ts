@@ -57,7 +57,7 @@ export interface Brief {
   count: number;
 }
 
-interface Parts {
+export interface Parts {
   generation: number;
   sequence: number;
   time: number;
@@ -429,7 +429,8 @@ export function applyFrame(
   };
 }
 
-function partsOf(m: EpollModel): Parts {
+/** What a model is made of, to make the next one. */
+export function partsOf(m: EpollModel): Parts {
   return {
     generation: m.generation,
     sequence: m.sequence,

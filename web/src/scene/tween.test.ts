@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { diffModels } from "../model/diff";
 import type { EpollModel } from "../model/epoll";
+import { linkedModel } from "../model/linked";
 import { ClrsTree } from "../testing/clrs";
 import { modelOf, optionsFor, randomTree } from "../testing/scenes";
+import { NodeFlag } from "../wire/epoll";
 import { buildEpollScene } from "./epoll";
 import { Motion, STAGES } from "./tween";
 import type { Scene } from "./types";
@@ -149,6 +151,74 @@ describe("an insertion that rotates", () => {
       const now = s.edges.find((x) => x.id === e.id)!;
       expect([now.x1, now.y1]).toEqual([expect.closeTo(e.x1, 6), expect.closeTo(e.y1, 6)]);
     }
+  });
+});
+
+describe("an insertion told from the link on", () => {
+  const t = treeOf([30, 10]);
+  const before = modelOf(t);
+  t.insert(3, 20); // double rotation: the new node becomes the root
+  const after = modelOf(t);
+  const diff = diffModels(before, after);
+  const linked = linkedModel(before, after, diff)!;
+
+  function begin(): { motion: Motion; b: Scene; via: Scene } {
+    const motion = new Motion();
+    motion.to(scene(before), null, -1000);
+    const b = scene(after);
+    const via = scene(linked);
+    motion.to(b, diff, 0, via);
+    return { motion, b, via };
+  }
+
+  test("the tree between holds the new node red, as a leaf where its key belongs", () => {
+    expect(linked.inOrder()).toEqual([2, 3, 1]);
+    expect(linked.node(3)).toMatchObject({ parent: 2, left: 0, right: 0 });
+    expect(linked.node(3)!.flags & NodeFlag.black).toBe(0);
+    expect(linked.node(2)!.right).toBe(3);
+    expect(before.node(2)!.right).toBe(0);
+  });
+
+  test("it is seen before anything turns, then the rotation follows", () => {
+    const { motion, b, via } = begin();
+    const hung = structuredClone(motion.at(STAGES.link - 0.001));
+    expect(node(hung, 3).x).toBeCloseTo(node(via, 3).x, 1);
+    expect(node(hung, 3).y).toBeCloseTo(node(via, 3).y, 1);
+    expect(node(hung, 3).tone).toBe("red");
+    const lit = structuredClone(motion.at(STAGES.link + STAGES.highlight - 1));
+    expect(node(lit, 3).y).toBe(node(via, 3).y);
+    expect(lit.rings.find((r) => r.id === 3)!.alpha).toBeGreaterThan(0.9);
+    const turned = structuredClone(motion.at(STAGES.link + STAGES.highlight + STAGES.move + 1));
+    expect(node(turned, 3).y).toBe(node(b, 3).y);
+    expect(node(turned, 3).was).toBe("red");
+    expect(node(turned, 3).mix).toBeLessThan(0.5);
+    expect(motion.moving(STAGES.link + 1)).toBe(true);
+    expect(motion.at(2000)).toBe(b);
+    expect(motion.moving(2000)).toBe(false);
+  });
+
+  test("new numbers during the link stage wait for its end", () => {
+    const { motion } = begin();
+    motion.at(100);
+    const again = scene(after);
+    motion.to(again, diffModels(after, after), 100);
+    expect(node(motion.at(100), 3).alpha).toBeLessThan(1);
+    expect(motion.at(2000)).toBe(again);
+  });
+
+  test("an insertion that ends with the link, or more than one, has no picture between", () => {
+    const plain = treeOf([20, 10]);
+    const a = modelOf(plain);
+    plain.insert(3, 30);
+    const b = modelOf(plain);
+    expect(linkedModel(a, b, diffModels(a, b))).toBeNull();
+    plain.insert(4, 40);
+    plain.insert(5, 50);
+    const c = modelOf(plain);
+    expect(linkedModel(b, c, diffModels(b, c))).toBeNull();
+    const first = modelOf(treeOf([1]));
+    const none = modelOf(treeOf([]));
+    expect(linkedModel(none, first, diffModels(none, first))).toBeNull();
   });
 });
 

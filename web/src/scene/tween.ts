@@ -1,7 +1,7 @@
 // Object constancy: a node is the same thing from picture to picture. It
 // enters at its parent, slides when it moves, shrinks when it goes; a rotation
 // is told in stages. Positions only: nothing here knows a clock or a canvas.
-import type { ModelDiff } from "../model/diff";
+import type { ModelDiff, Rotation } from "../model/diff";
 import type {
   EdgeShape,
   GlyphShape,
@@ -15,8 +15,8 @@ import type {
   TextShape,
 } from "./types";
 
-/** Stages in ms: highlight what will rise, move, recolour. */
-export const STAGES = { highlight: 120, move: 350, recolour: 150 } as const;
+/** Stages in ms: hang a new node in its place, highlight what will rise, move, recolour. */
+export const STAGES = { link: 250, highlight: 120, move: 350, recolour: 150 } as const;
 
 /** How long a flash fades, ms; flashes start at most three times a second. */
 const FLASH = 400;
@@ -118,7 +118,9 @@ export class Motion {
   private move = 0;
   private recolour = 0;
   private origin: Scene | null = null;
-  private diff: ModelDiff | null = null;
+  /** What follows the link stage. */
+  private next: { scene: Scene; diff: ModelDiff } | null = null;
+  private rotations: readonly Rotation[] = [];
   private nodes: NodeTrack[] = [];
   private edges: EdgeTrack[] = [];
   private tracks: Track[] = [];
@@ -141,7 +143,7 @@ export class Motion {
     return this.how;
   }
 
-  /** ms from the start until everything stands. */
+  /** ms that the stages under way take, from the start of the first. */
   get duration(): number {
     if (this.how === "flash") return FLASH;
     if (this.how === "still") return 0;
@@ -149,13 +151,17 @@ export class Motion {
   }
 
   moving(now: number): boolean {
-    if (this.pending.size > 0) return true;
+    if (this.pending.size > 0 || this.next) return true;
     if (this.how === "flash") return now - this.flashStart < FLASH;
     return this.how === "staged" && now - this.start < this.duration;
   }
 
-  /** The next picture, `diff` away from the last one (null: another instance). */
-  to(scene: Scene, diff: ModelDiff | null, now: number): void {
+  /**
+   * The next picture, `diff` away from the last one (null: another instance).
+   * `linked` is the picture on the way in which a new node hangs in its place
+   * and nothing has turned yet (linkedModel).
+   */
+  to(scene: Scene, diff: ModelDiff | null, now: number, linked?: Scene): void {
     this.clock = now;
     if (!diff || !this.target) {
       this.settle(scene);
@@ -169,7 +175,8 @@ export class Motion {
     if (!visible) {
       // Only numbers changed: what moves goes on moving towards the new scene.
       if (this.how === "staged" && this.moving(now) && sameFrame(scene, this.target)) {
-        this.target = scene;
+        if (this.next) this.next.scene = scene;
+        else this.target = scene;
         return;
       }
       this.target = scene;
@@ -191,18 +198,37 @@ export class Motion {
       }
       for (const m of diff.moved) this.pending.add(m.id);
       this.how = "flash";
+      this.next = null;
       this.target = scene;
       this.makeFlash(now);
       return;
     }
-    this.origin = snapshot(this.at(now));
-    this.diff = diff;
+    const seen = snapshot(this.at(now));
     this.how = "staged";
+    if (linked) {
+      this.next = { scene, diff };
+      this.begin(seen, linked, [], STAGES.link, 0, now);
+      return;
+    }
+    this.next = null;
+    this.begin(seen, scene, diff.rotations, STAGES.move, diff.recoloured.length, now);
+  }
+
+  private begin(
+    from: Scene,
+    to: Scene,
+    rotations: readonly Rotation[],
+    move: number,
+    recoloured: number,
+    now: number,
+  ): void {
+    this.origin = from;
+    this.target = to;
+    this.rotations = rotations;
     this.start = now;
-    this.highlight = diff.rotations.length > 0 ? STAGES.highlight : 0;
-    this.move = STAGES.move;
-    this.recolour = diff.recoloured.length > 0 ? STAGES.recolour : 0;
-    this.target = scene;
+    this.highlight = rotations.length > 0 ? STAGES.highlight : 0;
+    this.move = move;
+    this.recolour = recoloured > 0 ? STAGES.recolour : 0;
     this.plan();
   }
 
@@ -211,6 +237,10 @@ export class Motion {
     const now = this.clock;
     const last = this.target;
     if (last && this.how === "staged" && this.moving(now) && sameFrame(scene, last)) {
+      if (this.next) {
+        this.next.scene = scene;
+        return;
+      }
       this.target = scene;
       this.plan();
       return;
@@ -241,8 +271,17 @@ export class Motion {
     if (this.how !== "staged") return target;
     const t = now - this.start;
     if (t >= this.duration) {
-      this.settle(target);
-      return target;
+      const { next } = this;
+      if (!next) {
+        this.settle(target);
+        return target;
+      }
+      this.next = null;
+      const { rotations, recoloured, inserted } = next.diff;
+      // Linked red; the new node, too, may end up black.
+      const painted = recoloured.length + inserted.length;
+      this.begin(target, next.scene, rotations, STAGES.move, painted, this.start + this.duration);
+      return this.at(now);
     }
     this.pose(Math.max(0, t));
     return this.scratch!;
@@ -253,7 +292,8 @@ export class Motion {
     this.how = "still";
     this.scratch = null;
     this.origin = null;
-    this.diff = null;
+    this.next = null;
+    this.rotations = [];
     this.pending.clear();
     this.flashed.clear();
     this.nodes = [];
@@ -297,7 +337,6 @@ export class Motion {
   private plan(): void {
     const from = this.origin!;
     const to = this.target!;
-    const diff = this.diff!;
     const fromNodes = byId(from.nodes);
     const toNodes = byId(to.nodes);
     const toEdges = byId(to.edges);
@@ -419,7 +458,7 @@ export class Motion {
     for (const s of to.stubs) scratch.stubs.push({ ...s });
     for (const a of to.arrows) scratch.arrows.push({ ...a });
     this.pivots = [];
-    for (const rotation of diff.rotations) {
+    for (const rotation of this.rotations) {
       const n = toNodes.get(rotation.pivot);
       if (!n || this.pivots.some((p) => p.id === n.id)) continue;
       const ring: RingShape = {

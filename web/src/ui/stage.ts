@@ -15,6 +15,7 @@ import {
   History,
   hitTest,
   isWhole,
+  linkedModel,
   Motion,
   panBy,
   toView,
@@ -280,12 +281,14 @@ export class Stage {
   }
 
   private show(model: EpollModel, diff: Parameters<Motion["to"]>[1]): void {
+    const linked = diff ? linkedModel(this.model, model, diff) : null;
     this.model = model;
     if (this.focused && !model.node(this.focused) && !model.glyphs) this.focused = 0;
     this.place(this.whole ? fit(model.items) : this.viewport);
     this.applyLink();
     this.build();
-    if (this.scene) this.motion.to(this.scene, diff, this.env.now());
+    if (!this.scene) return;
+    this.motion.to(this.scene, diff, this.env.now(), linked ? this.sceneOf(linked) : undefined);
   }
 
   private applyLink(): void {
@@ -304,7 +307,11 @@ export class Stage {
 
   private build(): void {
     if (this.width === 0 || this.height === 0) return;
-    this.scene = buildEpollScene(this.model, {
+    this.scene = this.sceneOf(this.model);
+  }
+
+  private sceneOf(model: EpollModel): Scene {
+    return buildEpollScene(model, {
       width: this.width,
       height: this.height,
       viewport: this.viewport,
