@@ -326,7 +326,8 @@ type child struct {
 func startChild(t testing.TB, mode string, prepare func(*exec.Cmd)) *child {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), childEnv+"="+mode)
+	// The race detector makes a process linger for a second when it exits.
+	cmd.Env = append(os.Environ(), childEnv+"="+mode, "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	if prepare != nil {
 		prepare(cmd)

@@ -144,7 +144,7 @@ func TestGlyphsStayWithinTheirBudget(t *testing.T) {
 				}
 			}
 			most := 0
-			for px := 320; px <= 4096; px += 59 {
+			for px := 320; px <= 4096; px += 137 {
 				glyphs, _ := s.glyphs(kernelviz.Viewport{Px: uint16(px)})
 				most = max(most, len(glyphs))
 				if len(glyphs) > maxGlyphs {
