@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from "vitest";
 import {
@@ -305,6 +306,54 @@ describe("the puppet and the picture of it", () => {
     expect(await row.first().textContent()).toContain("9"); // 8 items and the file itself
     await page.getByRole("tab", { name: "Lists" }).click();
     await page.getByText("threads asleep in epoll_wait").waitFor();
+  });
+
+  it("finds the node of a line in the log, and acts on it from its card", async () => {
+    await add(page, 5);
+    await picture(page, "5 nodes", (s) => s.nodes.length === 5);
+    const line = page.locator(".call", { hasText: "EPOLL_CTL_ADD" }).first();
+    const fd = Number(/EPOLL_CTL_ADD, (\d+)/.exec((await line.textContent()) ?? "")?.[1]);
+    await line.click();
+    await picture(page, "the focus on its node", (s) => s.focused === fd);
+    const card = page.locator(".card.pinned");
+    await card.getByRole("button", { name: "make ready" }).click();
+    await picture(page, "it is ready", (s) => s.pills.length === 1 && s.pills[0]!.fd === fd);
+    await card.getByRole("button", { name: "DEL" }).click();
+    await picture(
+      page,
+      "it is gone, with its place in rdllist",
+      (s) => s.nodes.length === 4 && s.pills.length === 0,
+    );
+    expect((await show(topic)).nodes.map((n) => n.fd)).not.toContain(fd);
+  });
+
+  it("exports the picture it shows", async () => {
+    await add(page, 9);
+    const s = await picture(page, "9 nodes", (s) => s.nodes.length === 9);
+    const save = async (item: string) => {
+      await page.getByRole("button", { name: "Export" }).click();
+      const [file] = await Promise.all([
+        page.waitForEvent("download"),
+        page.getByRole("button", { name: item }).click(),
+      ]);
+      return readFileSync(await file.path());
+    };
+    const svg = (await save("Picture as SVG")).toString();
+    expect(/<title[^>]*>(.*?)<\/title>/.exec(svg)?.[1]).toBe(`kernelviz: ${topic}`);
+    for (const n of s.nodes) expect(svg).toContain(`>${n.fd}<`);
+    const png = await save("Picture as PNG");
+    expect(png.subarray(1, 4).toString()).toBe("PNG");
+    expect(png.readUInt32BE(16)).toBe(2 * (await page.locator(".stage").evaluate((e) => e.clientWidth)));
+  });
+
+  it("says so when a part of the page cannot be loaded", async () => {
+    await page.route("**/TableTab*.js", (r) => r.abort());
+    await page.getByRole("tab", { name: "Table" }).click();
+    await page.getByText("A part of this page could not be loaded.").waitFor();
+    errors.length = 0; // the refused module itself
+    await page.getByRole("tab", { name: "Tree" }).click();
+    await add(page, 2);
+    await picture(page, "the tree goes on", (s) => s.nodes.length === 2);
   });
 
   it("lists the puppet at home, and tells when it is gone", async () => {

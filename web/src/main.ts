@@ -1,6 +1,7 @@
 import { mount } from "svelte";
 import App from "./App.svelte";
-import { isLang, setLang } from "./i18n/index.svelte";
+import { isLang, setLang, t } from "./i18n/index.svelte";
+import { RequestError } from "./net/client";
 import "./styles/tokens.css";
 import "./styles/base.css";
 import { followAddress, route } from "./ui/place.svelte";
@@ -17,6 +18,10 @@ async function start(): Promise<void> {
   ];
   await setLang(wanted.find(isLang) ?? "en");
   followAddress();
+  addEventListener("unhandledrejection", (e) => {
+    if (!/import|module/i.test(String(e.reason))) return;
+    session.report(new RequestError("page", t("problem.page"), t("problem.page.fix")));
+  });
   session.client.open();
   document.addEventListener("visibilitychange", () => session.client.visible(!document.hidden));
   const target = document.getElementById("app");

@@ -33,9 +33,15 @@ export class Session {
   /** Logs by workload; a new value says that one of them changed. */
   logs = $state.raw<Readonly<Record<string, CallLog>>>({});
 
+  /** Whether this page may start and drive workloads; a viewer only looks. */
+  mayDrive = $derived(this.hello?.workloads === true && this.hello.scope !== "viewer");
+  /** Name of the process that is watched, for the header. */
+  watched = $state("");
+
   frames: Frames | null = null;
   readonly client: Client;
   private lastProblem = 0;
+  private listed: (targets: Target[]) => void = () => {};
 
   constructor(env = browserEnvironment()) {
     this.client = new Client(env, {
@@ -85,6 +91,22 @@ export class Session {
     }
   }
 
+  /** listTargets reads the list once, without following it. */
+  async listTargets(): Promise<Target[]> {
+    if (this.targets) return this.targets;
+    const list = new Promise<Target[]>((resolve) => (this.listed = resolve));
+    this.client.targets(true);
+    const targets = await list;
+    this.followTargets(false);
+    return targets;
+  }
+
+  /** followTargets keeps the list in step while somebody looks at it. */
+  followTargets(on: boolean): void {
+    this.client.targets(on);
+    if (!on) this.targets = null;
+  }
+
   private linked(link: Link): void {
     this.link = link;
     if (link.state === "open") this.logs = {}; // sent again on attach
@@ -102,6 +124,7 @@ export class Session {
         break;
       case "targets":
         this.targets = m.targets;
+        this.listed(m.targets);
         break;
       case "watching":
         this.frames?.watching(m);

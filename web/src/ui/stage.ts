@@ -38,7 +38,8 @@ export interface StageEnvironment {
   key(): void;
   /** Something changed: draw soon. */
   dirty(): void;
-  words(): SceneWords;
+  /** `lists` is false where the tier cannot read the lists. */
+  words(lists: boolean): SceneWords;
 }
 
 const glideMs = 260;
@@ -315,7 +316,7 @@ export class Stage {
       width: this.width,
       height: this.height,
       viewport: this.viewport,
-      words: this.env.words(),
+      words: this.env.words(!this.model.instance?.membership),
       hovered: this.hovered,
       focused: this.focused,
       marked: this.marked,

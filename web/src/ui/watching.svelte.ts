@@ -4,7 +4,7 @@
 import { EpollModel, parseHeader, type SceneCounts, type SceneWords } from "../core";
 import { t } from "../i18n/index.svelte";
 import type { RequestError } from "../net/client";
-import type { Detail, Message, Target, View } from "../net/messages";
+import type { Detail, Message, View } from "../net/messages";
 import { session, type Frames } from "./session.svelte";
 import { Stage, type Mode } from "./stage";
 
@@ -23,7 +23,6 @@ export class Watching implements Frames {
   ended = $derived(
     this.status.state === "gone" || session.link.state === "lost" || session.link.state === "refused",
   );
-  target = $state.raw<Target | null>(null);
   model = $state.raw<EpollModel>(EpollModel.empty);
   mode = $state.raw<Mode>("live");
   rate = $state(0);
@@ -68,12 +67,13 @@ export class Watching implements Frames {
     if (this.trailing) clearTimeout(this.trailing);
     if (session.frames === this) session.frames = null;
     session.client.unwatch(this.topic);
+    session.watched = "";
   }
 
   watching(m: Message<"watching">): void {
     if (m.topic !== this.topic) return;
     this.id = m.id;
-    this.target = m.target;
+    session.watched = m.target.comm;
   }
 
   gone(m: Message<"gone">): void {
@@ -133,13 +133,13 @@ export class Watching implements Frames {
   }
 }
 
-function sceneWords(): SceneWords {
+function sceneWords(lists: boolean): SceneWords {
   return {
     rdllist: t("scene.rdllist"),
     ovflist: t("scene.ovflist"),
     wq: t("scene.wq"),
-    none: t("scene.none"),
-    inactive: t("scene.inactive"),
+    none: t(lists ? "scene.none" : "scene.unknown"),
+    inactive: t(lists ? "scene.inactive" : "scene.unknown"),
     more: t("scene.more"),
     exclusive: t("scene.exclusive"),
   };
