@@ -212,7 +212,7 @@ func TestWatchingAgainLeaksNothing(t *testing.T) {
 		}
 		once()
 		idle, files, goroutines := bpfHeld(t), openFiles(t), runtime.NumGoroutine()
-		for range 10 {
+		for range 4 {
 			once()
 		}
 		awaitHeld(t, idle)
