@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,7 @@ type peer struct {
 	in   io.WriteCloser
 	out  *bufio.Scanner
 	errs strings.Builder
+	wait func() error // for its end; may be called more than once
 }
 
 // maxAnswer bounds an answer in bytes.
@@ -28,7 +30,14 @@ const maxAnswer = 1 << 20
 
 // start runs a command as a peer. It dies with this process.
 func start(ctx context.Context, name string, args ...string) (*peer, error) {
+	return startIn(ctx, "", name, args...)
+}
+
+// startIn runs it in a directory; "" is this process's.
+func startIn(ctx context.Context, dir, name string, args ...string) (*peer, error) {
 	p := &peer{cmd: exec.CommandContext(ctx, name, args...)}
+	p.cmd.Dir = dir
+	p.wait = sync.OnceValue(p.cmd.Wait)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.cmd.Stderr = &p.errs
 	p.cmd.WaitDelay = 5 * time.Second
@@ -92,16 +101,20 @@ func (p *peer) name() string {
 
 // died waits for the end and says how it came.
 func (p *peer) died() error {
-	err := p.cmd.Wait()
+	err := p.wait()
 	if said := strings.TrimSpace(p.errs.String()); said != "" {
 		return fmt.Errorf("%w: %s", errors.Join(err, io.ErrUnexpectedEOF), said)
 	}
 	return errors.Join(err, io.ErrUnexpectedEOF)
 }
 
-// stop ends the peer.
+// stopWithin is how long a peer has to end by itself.
+const stopWithin = 3 * time.Second
+
+// stop ends the peer: by itself when its input ends, or by force.
 func (p *peer) stop() {
 	_ = p.in.Close()
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
+	kill := time.AfterFunc(stopWithin, func() { _ = p.cmd.Process.Kill() })
+	defer kill.Stop()
+	_ = p.wait()
 }

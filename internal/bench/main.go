@@ -49,6 +49,8 @@ func benches() []bench {
 		{"snapshot", "reading an instance, beside a pointer chase", snapshot},
 		{"watchcost", "what being watched costs the watched process and others", watchcost},
 		{"viewers", "a thousand pages that watch one instance", viewers},
+		{"pixel", "from a system call to the canvas", pixel},
+		{"page", "a page with a million items", page},
 	}
 }
 

@@ -58,6 +58,7 @@ type result struct {
 	P10    float64 `json:"p10"`
 	Median float64 `json:"median"`
 	P90    float64 `json:"p90"`
+	P95    float64 `json:"p95"`
 	P99    float64 `json:"p99"`
 	Max    float64 `json:"max"`
 
@@ -66,7 +67,7 @@ type result struct {
 
 // aim is what the result is held against.
 type aim struct {
-	Of    string  `json:"of"` // "p50", "p99" or "max"
+	Of    string  `json:"of"` // "p50", "p95", "p99" or "max"
 	Limit float64 `json:"limit"`
 	Met   bool    `json:"met"`
 }
@@ -74,13 +75,13 @@ type aim struct {
 func newResult(bench, cas, what string, u unit, s series) result {
 	return result{
 		Bench: bench, Case: cas, What: what, Unit: u, N: len(s),
-		Min: s.at(0), P10: s.at(0.1), Median: s.at(0.5), P90: s.at(0.9), P99: s.at(0.99), Max: s.at(1),
+		Min: s.at(0), P10: s.at(0.1), Median: s.at(0.5), P90: s.at(0.9), P95: s.at(0.95), P99: s.at(0.99), Max: s.at(1),
 	}
 }
 
-// aim holds the result against a limit of its p50, p99 or max.
+// aim holds the result against a limit of its p50, p95, p99 or max.
 func (r result) aim(of string, limit float64) result {
-	got := map[string]float64{"p50": r.Median, "p99": r.P99, "max": r.Max}[of]
+	got := map[string]float64{"p50": r.Median, "p95": r.P95, "p99": r.P99, "max": r.Max}[of]
 	r.Aim = &aim{Of: of, Limit: limit, Met: got <= limit}
 	return r
 }

@@ -213,13 +213,13 @@ type crowd struct {
 	addr   string
 	token  server.Token
 	target string
-	pages  []*page
+	pages  []*viewer
 	stuck  []*websocket.Conn
 	on     atomic.Bool // measuring
 }
 
-// page is one that reads.
-type page struct {
+// viewer is a page that reads.
+type viewer struct {
 	conn *websocket.Conn
 
 	mu       sync.Mutex
@@ -237,7 +237,7 @@ func (c *crowd) connect(reading, stuck int) error {
 		if err != nil {
 			return err
 		}
-		p := &page{conn: conn}
+		p := &viewer{conn: conn}
 		c.pages = append(c.pages, p)
 		if err := watchTopic(conn, c.target, viewerRate); err != nil {
 			return err
@@ -271,7 +271,7 @@ func dialNarrow(ctx context.Context, addr string, token server.Token) (*websocke
 }
 
 // read takes frames until the connection ends.
-func (p *page) read(on *atomic.Bool) {
+func (p *viewer) read(on *atomic.Bool) {
 	head := make([]byte, wire.HeaderSize)
 	for {
 		kind, body, err := p.conn.NextReader()
