@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -114,22 +115,35 @@ func (w *watcher) unwatched(ctx context.Context) error {
 
 // metric reads one line of a server's /metrics.
 func metric(ctx context.Context, addr string, token server.Token, name string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
+	body, err := get(ctx, addr, token, "/metrics")
 	if err != nil {
 		return "", err
 	}
-	req.Header.Set("Authorization", "Bearer "+string(token))
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	for in := bufio.NewScanner(res.Body); in.Scan(); {
+	defer body.Close()
+	for in := bufio.NewScanner(body); in.Scan(); {
 		if value, ok := strings.CutPrefix(in.Text(), name+" "); ok {
 			return value, nil
 		}
 	}
 	return "", fmt.Errorf("the server has no metric %s", name)
+}
+
+// get asks a server for a path. The caller closes the body.
+func get(ctx context.Context, addr string, token server.Token, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+string(token))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		res.Body.Close()
+		return nil, fmt.Errorf("GET %s: %s", path, res.Status)
+	}
+	return res.Body, nil
 }
 
 // dial connects as a page does.
