@@ -88,12 +88,15 @@ func playServer(args []string) error {
 
 // playHungry takes memory until it may not.
 func playHungry() error {
+	var last []byte
 	for i := 0; i < 1024; i++ {
 		b, err := syscall.Mmap(-1, 0, 1<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
 		if err != nil {
+			_ = syscall.Munmap(last) // to have some to say it
 			fmt.Println(i, err)
 			return nil
 		}
+		last = b
 		for page := 0; page < len(b); page += os.Getpagesize() {
 			b[page] = 1
 		}
@@ -139,6 +142,10 @@ func player(t *testing.T, args ...string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	// A child that says nothing fails the test, and does not hang it.
+	if err := r.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe", args...)
