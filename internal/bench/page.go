@@ -26,7 +26,7 @@ func page(ctx context.Context, e *env, r *report) error {
 		return err
 	}
 	defer s.stop()
-	ms := pick(e, 6000, 2000)
+	ms := pick(e, 6000, 1500)
 	chromium, err := e.startBrowser(ctx, "page", s.url, "epoll/"+tree.target(), strconv.Itoa(ms))
 	if err != nil {
 		return err

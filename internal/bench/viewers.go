@@ -65,7 +65,8 @@ func viewers(ctx context.Context, e *env, r *report) error {
 	if err := pages.ask("connect 1 0", &connected); err != nil {
 		return err
 	}
-	if err := pages.ask("measure 3", new(int), new(int)); err != nil {
+	settle := fmt.Sprintf("measure %d", pick(e, 3, 1))
+	if err := pages.ask(settle, new(int), new(int)); err != nil {
 		return err
 	}
 	alone, err := resident(s.cmd.Process.Pid)
@@ -78,7 +79,7 @@ func viewers(ctx context.Context, e *env, r *report) error {
 	if connected != viewerCount {
 		return fmt.Errorf("%d pages are connected, want %d", connected, viewerCount)
 	}
-	if err := pages.ask("measure 3", new(int), new(int)); err != nil { // let the key frames pass
+	if err := pages.ask(settle, new(int), new(int)); err != nil { // let the key frames pass
 		return err
 	}
 

@@ -52,7 +52,7 @@ func watchcost(ctx context.Context, e *env, r *report) error {
 		return func(f func() error) error { return w.while(ctx, target, f) }
 	}
 	segment := pick(e, 500*time.Millisecond, 200*time.Millisecond)
-	rounds := pick(e, 10, 3)
+	rounds := pick(e, 10, 2)
 
 	e.say("  the watched process")
 	r.of("watched: ADD and DEL at full speed beside 1,000 items")
