@@ -28,6 +28,9 @@ const (
 	TierKfunc     = "bpf-kfunc"
 	TierProbeRead = "bpf-probe-read"
 	TierFdinfo    = "fdinfo"
+	// maxFoundAge is the age at which the list of instances is read again,
+	// whatever it costs: who starts a process wants to see it.
+	maxFoundAge = 2 * time.Second
 )
 
 // Options configure a View.
@@ -194,12 +197,13 @@ func (v *View) Targets(ctx context.Context) ([]kernelviz.Target, error) {
 	return out, nil
 }
 
-// instances lists the machine's epoll instances, at most once a second and at
-// most 1 % of a CPU.
+// instances lists the machine's epoll instances, at most twice a second and for
+// about 1 % of a CPU. The cost is wall time, which a busy machine stretches: the
+// list is never older than maxFoundAge for that.
 func (v *View) instances(ctx context.Context) ([]discoverTarget, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if time.Since(v.foundAt) < max(500*time.Millisecond, 100*v.foundCost) {
+	if time.Since(v.foundAt) < min(max(500*time.Millisecond, 100*v.foundCost), maxFoundAge) {
 		return v.found, nil
 	}
 	began := time.Now()
