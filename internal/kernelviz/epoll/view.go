@@ -28,10 +28,11 @@ const (
 	TierKfunc     = "bpf-kfunc"
 	TierProbeRead = "bpf-probe-read"
 	TierFdinfo    = "fdinfo"
-	// maxFoundAge is the age at which the list of instances is read again,
-	// whatever it costs: who starts a process wants to see it.
-	maxFoundAge = 2 * time.Second
 )
+
+// maxFoundAge is the age at which the list of instances is read again, whatever
+// it costs: who starts a process wants to see it.
+const maxFoundAge = 2 * time.Second
 
 // Options configure a View.
 type Options struct {
