@@ -47,11 +47,16 @@ func startWorkload(t *testing.T, name string) *workload.Process {
 	return p
 }
 
-// eachView runs the test with every tier that reads kernel memory here.
-func eachView(t *testing.T, o epoll.Options, test func(t *testing.T, v *epoll.View)) {
+func needsRoot(t *testing.T) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: sudo make test")
 	}
+}
+
+// eachView runs the test with every tier that reads kernel memory here.
+func eachView(t *testing.T, o epoll.Options, test func(t *testing.T, v *epoll.View)) {
+	needsRoot(t)
 	info, err := kernel.Probe(t.Context())
 	if err != nil {
 		t.Fatal(err)
