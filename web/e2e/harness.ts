@@ -21,26 +21,30 @@ process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
 
 export interface Server {
   url: string; // with the token
+  viewerUrl: string; // for those who only look; "" unless asked for
   origin: string;
   port: number;
   log: () => string;
   stop(signal?: NodeJS.Signals): Promise<void>;
 }
 
-export async function startServer(options: { port?: number; tokenFile?: string } = {}): Promise<Server> {
+export async function startServer(
+  options: { port?: number; tokenFile?: string; viewers?: boolean } = {},
+): Promise<Server> {
   if (!existsSync(labserver)) throw new Error(`${labserver} is missing: run "make bin/labserver"`);
   const port = options.port ?? (await freePort());
   const args = ["serve", "--addr", `127.0.0.1:${port}`];
   if (options.tokenFile) args.push("--token-file", options.tokenFile);
+  if (options.viewers) args.push("--viewer-token");
   const child = spawn(labserver, args, { stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   child.stderr.on("data", (d: Buffer) => (log += d.toString()));
+  let out = "";
   const url = await new Promise<string>((resolve, reject) => {
-    let out = "";
     child.stdout.on("data", (d: Buffer) => {
       out += d.toString();
       const m = /^Open (\S+)$/m.exec(out);
-      if (m) resolve(m[1]!);
+      if (m && (!options.viewers || /^Viewers open \S+$/m.test(out))) resolve(m[1]!);
     });
     child.once("error", reject);
     child.once("exit", (code) =>
@@ -49,6 +53,7 @@ export async function startServer(options: { port?: number; tokenFile?: string }
   });
   return {
     url,
+    viewerUrl: /^Viewers open (\S+)$/m.exec(out)?.[1] ?? "",
     origin: new URL(url).origin,
     port,
     log: () => log,

@@ -108,6 +108,26 @@ describe("connection", () => {
   });
 });
 
+describe("a viewer", () => {
+  it("sees the learner's puppet live, and cannot drive it", async () => {
+    const shared = await startServer({ viewers: true });
+    const { page: learner } = await openPage(browser, shared);
+    const { topic } = await startPuppet(learner);
+    const { page: viewer } = await openPage(browser, { ...shared, url: shared.viewerUrl });
+    await viewer.getByText("This address is for looking only").waitFor();
+    expect(await viewer.getByRole("button", { name: "Start a puppet" }).isDisabled()).toBe(true);
+    await viewer.goto(`${shared.origin}/#/${topic}`);
+    await picture(viewer, "the empty instance", (s) => s.sequence > 0 && s.items === 0);
+    await add(learner, 6);
+    await picture(viewer, "6 nodes", (s) => s.nodes.length === 6);
+    await viewer.locator(".call", { hasText: "EPOLL_CTL_ADD" }).first().waitFor();
+    expect(await viewer.getByRole("region", { name: "Puppet" }).count()).toBe(0);
+    await learner.context().close();
+    await viewer.context().close();
+    await shared.stop();
+  });
+});
+
 describe("strangers", () => {
   function upgrade(headers: Record<string, string>): Promise<number> {
     return new Promise((resolve, reject) => {

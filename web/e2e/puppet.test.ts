@@ -327,6 +327,23 @@ describe("the puppet and the picture of it", () => {
     expect((await show(topic)).nodes.map((n) => n.fd)).not.toContain(fd);
   });
 
+  it("shows the struct of the node under the pointer, and why it stands there", async () => {
+    await add(page, 7, "pipe");
+    const s = await picture(page, "7 nodes", (s) => s.nodes.length === 7);
+    const box = (await page.locator(".stage > canvas").boundingBox())!;
+    const n = s.nodes[3]!;
+    await page.mouse.move(box.x + n.x, box.y + n.y);
+    const card = page.locator(".card");
+    await card.getByText(`fd ${n.fd}`, { exact: true }).waitFor();
+    const text = (await card.textContent()) ?? "";
+    expect(text).toContain("struct epitem");
+    expect(text).toContain("pipe");
+    expect(text).toContain(`(fd ${s.nodes[2]!.fd})`);
+    expect(text).toContain(`(fd ${s.nodes[4]!.fd})`);
+    await page.mouse.move(box.x + 4, box.y + 4);
+    await card.waitFor({ state: "detached" });
+  });
+
   it("exports the picture it shows", async () => {
     await add(page, 9);
     const s = await picture(page, "9 nodes", (s) => s.nodes.length === 9);
