@@ -1,6 +1,7 @@
 package epoll
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -298,6 +299,46 @@ func anonymous(t testing.TB) map[wire.FileType]int {
 	fd, err = unix.Open("/proc/self/mounts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	open(wire.FileOther, fd, err)
 	return out
+}
+
+// terminal opens both ends of a terminal.
+func terminal(t testing.TB) (ptmx, pts int) {
+	t.Helper()
+	ptmx, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	cleanly(t, err, ptmx)
+	pts, err = otherEnd(ptmx)
+	cleanly(t, err, pts)
+	return ptmx, pts
+}
+
+func TestBothEndsOfATerminal(t *testing.T) {
+	eachTier(t, func(t *testing.T, v *View) {
+		ep := newInstance(t)
+		ptmx, pts := terminal(t)
+		ep.add(t, ptmx, unix.EPOLLIN)
+		ep.add(t, pts, unix.EPOLLIN)
+		s := wholeSample(t, watchOf(t, v, ep))
+		for _, fd := range []int{ptmx, pts} {
+			if f, _ := fileOf(t, s, fd); f.Type != wire.FileTTY {
+				t.Errorf("fd %d is type %d (%s), want a tty", fd, f.Type, FileText(&f))
+			}
+		}
+	})
+}
+
+func TestRingIsAFileType(t *testing.T) {
+	eachTier(t, func(t *testing.T, v *View) {
+		fd, err := newRing()
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+			t.Skip("io_uring is switched off: sudo sysctl kernel.io_uring_disabled=0")
+		}
+		cleanly(t, err, fd)
+		ep := newInstance(t)
+		ep.add(t, fd, unix.EPOLLIN)
+		if f, _ := fileOf(t, wholeSample(t, watchOf(t, v, ep)), fd); f.Type != wire.FileIOUring {
+			t.Errorf("it is type %d (%s)", f.Type, FileText(&f))
+		}
+	})
 }
 
 func TestFileTypes(t *testing.T) {

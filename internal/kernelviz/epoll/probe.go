@@ -163,7 +163,13 @@ func (p *probe) learnFileTypes() error {
 	learn(wire.FileInotify, fd, err)
 	fd, err = unix.PidfdOpen(unix.Getpid(), 0)
 	learn(wire.FilePidfd, fd, err)
+	fd, err = newRing()
+	learn(wire.FileIOUring, fd, err)
 	fd, err = unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		pts, err := otherEnd(fd)
+		learn(filePTS, pts, err)
+	}
 	learn(wire.FileTTY, fd, err)
 	if failed != nil {
 		return failed
@@ -172,6 +178,33 @@ func (p *probe) learnFileTypes() error {
 		return errors.New("no epoll instance could be opened in this process")
 	}
 	return p.discovery.Variables[discoverVarFops].Set(p.fops)
+}
+
+// filePTS is where the file_operations of /dev/pts/N are kept (FILE_PTS in
+// discover.bpf.c); those of /dev/ptmx differ.
+const filePTS wire.FileType = 15
+
+// newRing opens the smallest io_uring instance; where it is switched off
+// (kernel.io_uring_disabled) nobody else has one either.
+func newRing() (int, error) {
+	var params [120]byte // struct io_uring_params
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
+}
+
+// otherEnd opens the terminal's other end, as nobody's controlling terminal.
+func otherEnd(ptmx int) (int, error) {
+	if err := unix.IoctlSetPointerInt(ptmx, unix.TIOCSPTLCK, 0); err != nil {
+		return -1, err
+	}
+	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(ptmx), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
 }
 
 // run runs a syscall program with args as its context, which it may change.

@@ -44,15 +44,16 @@ type watch struct {
 	probe *probe
 	pid   int
 	fd    int
-	// target is what discover found; Sample finds it anew if the task that
-	// held the fd ended while others of its process live on.
+	// target is what discover found; Sample finds it anew, under mu, if the
+	// task that held the fd ended while others of its process live on.
 	target discoverTarget
 	id     uint32 // of the instance
 
 	owners   []discoverTarget // processes that have this instance, the target first
 	ownersAt time.Time
 
-	// mu guards the ids, which AppendSections may hand out for glyphs.
+	// mu guards the ids, which AppendSections may hand out for glyphs, and
+	// what it looks up for them.
 	mu      sync.Mutex
 	nodeIDs map[nodeKey]uint32
 	keys    map[uint32]nodeKey // the reverse
@@ -144,7 +145,9 @@ func (w *watch) Sample(ctx context.Context) (kernelviz.Snapshot, error) {
 		// The thread that we knew may have ended, or exec made another the
 		// leader: the fd may live on.
 		if t, findErr := w.view.find(ctx, w.pid, w.fd); findErr == nil && t.Ep == w.target.Ep {
+			w.mu.Lock()
 			w.target = t
+			w.mu.Unlock()
 			s, err = w.sample(ctx)
 		}
 	}
@@ -251,7 +254,9 @@ func (w *watch) stale(torn *Snapshot, read, check time.Duration) *Snapshot {
 	at := s.truth.At
 	s.truth = torn.truth
 	s.truth.At = at
+	w.mu.Lock()
 	w.transitions(&s)
+	w.mu.Unlock()
 	w.settle(&s, read, check)
 	return &s
 }

@@ -17,7 +17,10 @@ u64 fops[FILE_TYPES];
 #define FILE_SOCKET 1
 #define FILE_PIPE 2
 #define FILE_EPOLL 6
+#define FILE_TTY 10
 #define FILE_OTHER 11
+/* No wire.FileType: a terminal's other end has file_operations of its own. */
+#define FILE_PTS 15
 
 #define S_IFMT 00170000
 #define S_IFIFO 0010000
@@ -232,7 +235,7 @@ static long describe_one(u32 i, struct describing *s)
 	else
 		for (int k = 1; k < FILE_TYPES; k++)
 			if (fops[k] && fops[k] == op) {
-				o->type = k;
+				o->type = k == FILE_PTS ? FILE_TTY : k;
 				break;
 			}
 	o->nested = 0;
