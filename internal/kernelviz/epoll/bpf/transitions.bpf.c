@@ -25,6 +25,9 @@ enum {
 u64 eventpolls[MAX_SLOTS];
 u32 slot_count;
 
+/* No eventpoll: another CPU is making the slot ready. */
+#define STARTING 1
+
 /* A watched eventpoll and its words when last looked at. */
 struct watched {
 	u64 ep;
@@ -66,45 +69,53 @@ struct {
 	__uint(max_entries, RING_SIZE);
 } transitions SEC(".maps");
 
+/*
+ * Two CPUs may look at the same change at once: the one that takes a word from
+ * what was known to what is, tells of it.
+ */
+#define TOOK(word, known) \
+	((word) != (known) && __sync_val_compare_and_swap(&w->word, known, word) == (known))
+
 static __always_inline void look(struct watched *w, u64 ep, u8 cause)
 {
 	u64 first = 0, last = 0, ovflist = 0, waiter = 0;
 
 	/* The first look at an eventpoll reports its state as it is. */
-	if (w->ep != ep) {
+	u64 known = w->ep;
+	if (known != ep) {
+		if (known == STARTING || __sync_val_compare_and_swap(&w->ep, known, STARTING) != known)
+			return;
 		w->first = w->last = w->waiter = 0;
 		w->ovflist = EP_UNACTIVE;
-		w->ep = ep;
+		__sync_lock_test_and_set(&w->ep, ep);
 	}
 
+	/* Known first, then what is: a change between the two is seen next time. */
+	u64 first0 = w->first, last0 = w->last, ovflist0 = w->ovflist, waiter0 = w->waiter;
 	READ(first, struct eventpoll, ep, rdllist.next);
 	READ(last, struct eventpoll, ep, rdllist.prev);
 	READ(ovflist, struct eventpoll, ep, ovflist);
 	READ(waiter, struct eventpoll, ep, wq.head.next);
-	if (first == w->first && last == w->last && ovflist == w->ovflist && waiter == w->waiter)
+	if (first == first0 && last == last0 && ovflist == ovflist0 && waiter == waiter0)
 		return;
 
 	u64 list = ep + bpf_core_field_offset(struct eventpoll, rdllist);
 	u64 queue = ep + bpf_core_field_offset(struct eventpoll, wq.head);
 	u16 what = 0;
-	if (last != w->last && last != list)
+	if (TOOK(last, last0) && last != list)
 		what |= TRANSITION_READY;
-	if (first == list && w->first != list)
+	if (TOOK(first, first0) && first == list)
 		what |= TRANSITION_EMPTIED;
-	if (ovflist != EP_UNACTIVE && w->ovflist == EP_UNACTIVE)
-		what |= TRANSITION_SCAN;
-	if (ovflist == EP_UNACTIVE && w->ovflist != EP_UNACTIVE)
-		what |= TRANSITION_SCAN_END;
-	if (ovflist != w->ovflist && ovflist != EP_UNACTIVE && ovflist)
-		what |= TRANSITION_OVERFLOW;
-	if (waiter != queue && waiter != w->waiter)
-		what |= TRANSITION_SLEEP;
-	if (waiter == queue && w->waiter != queue)
-		what |= TRANSITION_WAKEUP;
-	w->first = first;
-	w->last = last;
-	w->ovflist = ovflist;
-	w->waiter = waiter;
+	if (TOOK(ovflist, ovflist0)) {
+		if (ovflist0 == EP_UNACTIVE)
+			what |= TRANSITION_SCAN;
+		if (ovflist == EP_UNACTIVE)
+			what |= TRANSITION_SCAN_END;
+		else if (ovflist)
+			what |= TRANSITION_OVERFLOW;
+	}
+	if (TOOK(waiter, waiter0))
+		what |= waiter == queue ? TRANSITION_WAKEUP : TRANSITION_SLEEP;
 	if (!what)
 		return;
 
