@@ -306,6 +306,9 @@ describe("the puppet and the picture of it", () => {
     expect(await row.first().textContent()).toContain("9"); // 8 items and the file itself
     await page.getByRole("tab", { name: "Lists" }).click();
     await page.getByText("threads asleep in epoll_wait").waitFor();
+    await actOn(page, kernel.nodes[0]!.fd, "make ready");
+    await page.locator("button.pill", { hasText: String(kernel.nodes[0]!.fd) }).waitFor();
+    await page.locator("td", { hasText: "joined rdllist" }).first().waitFor();
   });
 
   it("finds the node of a line in the log, and acts on it from its card", async () => {

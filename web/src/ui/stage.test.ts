@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Flag } from "../core";
 import type { View } from "../net/messages";
 import { rowsOf, writeFrame } from "../testing/frames";
+import { goldenBytes } from "../testing/golden";
 import { randomTree, WORDS } from "../testing/scenes";
 import { Stage } from "./stage";
 
@@ -156,5 +157,19 @@ describe("stage", () => {
     expect(t.stage.skipped).toBe(1);
     t.stage.reconnected();
     expect(t.stage.skipped).toBe(1);
+  });
+});
+
+describe("transitions", () => {
+  it("are kept in order and once, although a key frame repeats them", () => {
+    const t = setup();
+    t.stage.push(goldenBytes("key7"));
+    const first = t.stage.transitions.map((r) => r.seq);
+    expect(first.length).toBeGreaterThan(0);
+    t.stage.push(goldenBytes("key7"));
+    expect(t.stage.transitions.map((r) => r.seq)).toEqual(first);
+    expect([...first].sort((a, b) => a - b)).toEqual(first);
+    t.stage.reconnected();
+    expect(t.stage.transitions).toEqual([]);
   });
 });

@@ -25,6 +25,7 @@ import {
   type Hit,
   type Scene,
   type SceneWords,
+  type TransitionRow,
   type Viewport,
   type Walk,
 } from "../core";
@@ -44,6 +45,7 @@ export interface StageEnvironment {
 
 const glideMs = 260;
 const viewEveryMs = 100;
+const mostTransitions = 500;
 const sentWhole = 4096; // items up to which frames carry every node
 
 export class Stage {
@@ -58,6 +60,8 @@ export class Stage {
   get skipped(): number {
     return this.skippedBefore + this.stream.skipped;
   }
+  /** The latest transitions of all frames that came, in order; at most 500. */
+  transitions: readonly TransitionRow[] = [];
   /** Clock of the last frame's arrival, ms. */
   arrived = 0;
 
@@ -91,6 +95,7 @@ export class Stage {
   reconnected(): void {
     this.skippedBefore += this.stream.skipped;
     this.stream = new EpollStream();
+    this.transitions = [];
   }
 
   push(buffer: ArrayBuffer): void {
@@ -98,6 +103,7 @@ export class Stage {
     const applied = this.stream.push(buffer);
     if (applied.needKey) this.env.key();
     this.history.push(buffer, applied, now);
+    this.remember(applied.model.transitions);
     this.arrived = now;
     if (this.history.isLive) this.show(applied.model, applied.diff);
     this.env.dirty();
@@ -276,6 +282,13 @@ export class Stage {
   }
 
   // ---- inside ----
+
+  // A key frame repeats the transitions of the last second.
+  private remember(rows: readonly TransitionRow[]): void {
+    const last = this.transitions.at(-1)?.seq ?? -1;
+    const news = rows.filter((r) => r.seq > last);
+    if (news.length > 0) this.transitions = [...this.transitions, ...news].slice(-mostTransitions);
+  }
 
   private jump(model: EpollModel | null): void {
     if (model) this.show(model, null);
