@@ -62,11 +62,12 @@ type Target struct {
 
 // Tier is one way of reading the kernel, best first in View.Tiers.
 type Tier struct {
-	Name   string `json:"name"`          // "bpf-kfunc"
-	Label  string `json:"label"`         // "BPF, kfunc reads"
-	Chosen bool   `json:"chosen"`        // exactly one tier of a view is chosen
-	Reason string `json:"reason"`        // why it is, or is not, used on this machine
-	Fix    string `json:"fix,omitempty"` // the command or step that would give it; empty if none
+	Name   string `json:"name"`           // "bpf-kfunc"
+	Label  string `json:"label"`          // "BPF, kfunc reads"
+	Chosen bool   `json:"chosen"`         // exactly one tier of a view is chosen
+	Reason string `json:"reason"`         // why it is, or is not, used on this machine
+	Code   string `json:"code,omitempty"` // stable name of the reason, for translation; empty if it has none
+	Fix    string `json:"fix,omitempty"`  // the command or step that would give it; empty if none
 }
 
 // Truth says how a snapshot was made and how far it can be trusted. It travels

@@ -30,6 +30,19 @@ const (
 	TierFdinfo    = "fdinfo"
 )
 
+// The reasons of tiers, as kernelviz.Tier.Code names them: the page has a
+// sentence for each in every language.
+const (
+	codeLoads        = "loads"         // the programs load and read
+	codeMembership   = "membership"    // fdinfo: what is in the tree, not its shape
+	codeNotNeeded    = "not_needed"    // a better tier works
+	codeNotForced    = "not_forced"    // another tier was forced
+	codeNoKfunc      = "no_kfunc"      // the kernel lacks bpf_rdonly_cast
+	codeNoBTF        = "no_btf"        // the kernel does not tell its types
+	codeNoBPF        = "no_bpf"        // bpf(2) does not work
+	codeNotPermitted = "not_permitted" // loading was refused
+)
+
 // maxFoundAge is the age at which the list of instances is read again, whatever
 // it costs: who starts a process wants to see it.
 const maxFoundAge = 2 * time.Second
@@ -90,15 +103,17 @@ func New(ctx context.Context, opts Options) (*View, error) {
 	for i := range v.tiers {
 		t := &v.tiers[i]
 		if opts.Tier != "" && opts.Tier != t.Name {
+			t.Code = codeNotForced
 			t.Reason = "not asked for: the tier " + opts.Tier + " was forced"
 			continue
 		}
 		if v.tier >= 0 {
+			t.Code = codeNotNeeded
 			t.Reason = "not needed: " + v.tiers[v.tier].Label + " works"
 			continue
 		}
 		if err := v.try(t); err != nil {
-			t.Reason, t.Fix = v.explain(err)
+			t.Code, t.Reason, t.Fix = v.explain(err)
 			log.Debug("epoll tier does not work here", "tier", t.Name, "err", err)
 			continue
 		}
@@ -128,6 +143,7 @@ var errNoKfunc = errors.New("this kernel has no kfunc bpf_rdonly_cast")
 // try makes the tier work or says why it does not.
 func (v *View) try(t *kernelviz.Tier) error {
 	if t.Name == TierFdinfo {
+		t.Code = codeMembership
 		t.Reason = "/proc/PID/fdinfo lists what an instance watches, in tree order, but not its shape"
 		return nil
 	}
@@ -142,24 +158,26 @@ func (v *View) try(t *kernelviz.Tier) error {
 		return err
 	}
 	v.probe, v.tracer = p, newTracer(v.log, t.Name == TierKfunc, load)
+	t.Code = codeLoads
 	t.Reason = "the programs load on this kernel and read the structs by its BTF"
 	return nil
 }
 
-// explain puts a load error into words for the doctor and the page.
-func (v *View) explain(err error) (reason, fix string) {
-	for _, name := range []string{kernel.BTF, kernel.BPF} {
-		if c, ok := v.kernel.Capability(name); ok && !c.OK {
-			return c.Reason, c.Fix
+// explain puts a load error into words for the doctor and the page. A rare
+// error has no code: its own words are all there is to say.
+func (v *View) explain(err error) (code, reason, fix string) {
+	for _, need := range []struct{ capability, code string }{{kernel.BTF, codeNoBTF}, {kernel.BPF, codeNoBPF}} {
+		if c, ok := v.kernel.Capability(need.capability); ok && !c.OK {
+			return need.code, c.Reason, c.Fix
 		}
 	}
 	switch {
 	case errors.Is(err, errNoKfunc):
-		return "bpf_rdonly_cast is not in this kernel (it came with 6.2)", ""
+		return codeNoKfunc, "bpf_rdonly_cast is not in this kernel (it came with 6.2)", ""
 	case errors.Is(err, unix.EPERM):
-		return "loading BPF programs is not permitted: " + err.Error(), "sudo make run"
+		return codeNotPermitted, "loading BPF programs is not permitted: " + err.Error(), "sudo make run"
 	}
-	return err.Error(), ""
+	return "", err.Error(), ""
 }
 
 // Kind implements kernelviz.View.

@@ -15,6 +15,11 @@ export function t(key: Key, params: Params = {}): string {
   return format(state.strings[key], params, locales[state.lang]);
 }
 
+/** isKey tells whether there are words for a name that the server sent. */
+export function isKey(key: string): key is Key {
+  return Object.hasOwn(en, key);
+}
+
 /** count formats a number as the language groups it. */
 export function count(n: number): string {
   return n.toLocaleString(locales[state.lang]);

@@ -20,6 +20,7 @@ const tier = obj({
   label: str,
   chosen: bool,
   reason: or(str, ""),
+  code: or(str, ""),
   fix: or(str, ""),
 });
 export type Tier = Decoded<typeof tier>;

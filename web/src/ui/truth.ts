@@ -4,6 +4,7 @@ import type { Instance, Truth } from "../core";
 import type { Key } from "../i18n/index.svelte";
 import type { Params } from "../i18n/format";
 import type { Tier } from "../net/messages";
+import { tierLabel, tierReason } from "./machine";
 import type { Mode } from "./stage";
 import { duration, nanos, percent } from "./words";
 
@@ -68,7 +69,10 @@ export function facts(f: Telling): Fact[] {
       id: "tier",
       text: "truth.tier",
       tip: "truth.tier.tip",
-      params: { tier: tier?.label ?? "?", reason: tier?.reason ?? "" },
+      params: {
+        tier: tier ? tierLabel(tier) : "?",
+        reason: tier ? tierReason(tier, f.tiers) : "",
+      },
       tone: "plain",
     },
   ];

@@ -1,0 +1,23 @@
+// What the server tells of this machine, in the page's language where it has
+// the words, and in the server's where it has not.
+
+import { isKey, t } from "../i18n/index.svelte";
+import type { Capability, Tier } from "../net/messages";
+
+export function tierLabel(tier: Tier): string {
+  const key = `tier.${tier.name}`;
+  return isKey(key) ? t(key) : tier.label;
+}
+
+/** tierReason is why a tier is, or is not, used; `tiers` are all of its view. */
+export function tierReason(tier: Tier, tiers: readonly Tier[]): string {
+  const key = `tier.code.${tier.code}`;
+  if (!isKey(key)) return tier.reason;
+  const chosen = tiers.find((x) => x.chosen);
+  return t(key, { reason: tier.reason, chosen: chosen ? tierLabel(chosen) : "" });
+}
+
+export function capabilityTitle(c: Capability): string {
+  const key = `capability.${c.name}`;
+  return isKey(key) ? t(key) : c.name;
+}
