@@ -47,6 +47,9 @@ type Call struct {
 	OK      bool   `json:"ok"`      // the call returned no error
 	Note    string `json:"note"`    // key for translation; empty if nothing needs explaining
 	Pending bool   `json:"pending"` // the thread is still inside
+	// Rest is what Text leaves out while the call is pending, as strace shows
+	// it only when the call returns: "maxevents=8, timeout=5000".
+	Rest string `json:"rest,omitempty"`
 }
 
 // Error is a failure told to people: a stable code, what failed and why, and

@@ -88,7 +88,7 @@ func TestDecodeIsStrict(t *testing.T) {
 func TestCallEncoding(t *testing.T) {
 	c := Call{
 		Seq: 1 << 63, Time: "2026-01-02T03:04:05.000000006Z", TID: 4213, Thread: 16,
-		Text: `write(5, "\1\0\"\\", 8)`, Result: "= -1 EAGAIN (Resource temporarily unavailable)", OK: true, Note: "eagain\n\x01", Pending: true,
+		Text: `write(5, "\1\0\"\\", 8)`, Result: "= -1 EAGAIN (Resource temporarily unavailable)", OK: true, Note: "eagain\n\x01", Pending: true, Rest: "maxevents=8, timeout=-1",
 	}
 	var got Call
 	if err := Decode(c.appendJSON(nil), &got); err != nil {

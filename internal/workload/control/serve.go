@@ -156,6 +156,10 @@ func (c *Call) appendJSON(b []byte) []byte {
 	b = appendString(b, c.Note)
 	b = append(b, `,"pending":`...)
 	b = strconv.AppendBool(b, c.Pending)
+	if c.Rest != "" {
+		b = append(b, `,"rest":`...)
+		b = appendString(b, c.Rest)
+	}
 	return append(b, '}')
 }
 

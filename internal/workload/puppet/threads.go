@@ -88,6 +88,7 @@ func (p *Puppet) waitBegins(w *worker, tid int, j job) entered {
 		Seq: e.seq, Time: e.time, TID: tid, Thread: w.thread, Pending: true,
 		// strace has printed so much when another thread's call comes between.
 		Text: w.text.start(epollWaitName).int(j.epfd).raw(" <unfinished ...>").string(),
+		Rest: "maxevents=" + strconv.Itoa(j.maxevents) + ", timeout=" + strconv.Itoa(j.timeout),
 	})
 	_ = p.out.Flush() // a server that is gone ends Serve
 	return e

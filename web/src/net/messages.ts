@@ -107,6 +107,7 @@ const call = obj({
   ok: or(bool, false),
   note: or(str, ""),
   pending: or(bool, false),
+  rest: or(str, ""),
 });
 export type Call = Decoded<typeof call>;
 

@@ -88,6 +88,11 @@ function pillKey(p: PillShape): string {
   return `${p.list}/${p.id}`;
 }
 
+// What a text of the lanes says and where; a number in it may change.
+function saying(t: TextShape): string {
+  return `${t.text.replace(/[\d,.]+/g, "#")}/${t.y}`;
+}
+
 function sameFrame(a: Scene, b: Scene): boolean {
   return (
     a.width === b.width &&
@@ -450,7 +455,8 @@ export class Motion {
     const had = new Set(from.rings.map((r) => `${r.tone}/${r.id}`));
     this.ride(scratch.rings, to.rings, (r: RingShape) => !had.has(`${r.tone}/${r.id}`));
     this.ride(scratch.marks, to.marks, () => false);
-    this.ride(scratch.texts, to.texts, () => false);
+    const said = new Set(from.texts.map(saying));
+    this.ride(scratch.texts, to.texts, (s: TextShape) => s.id === 0 && !said.has(saying(s)));
     for (const g of to.glyphs) {
       const shape: GlyphShape = { ...g };
       scratch.glyphs.push(shape);
@@ -532,7 +538,9 @@ export class Motion {
       const place = places.get(r.node);
       r.shape.x = r.x + (place?.dx ?? 0);
       r.shape.y = r.y + (place?.dy ?? 0);
-      r.shape.alpha = (place?.alpha ?? 1) * (r.enters ? moved : 1);
+      // A word of the lanes takes a place that something is leaving.
+      const entered = r.node === 0 ? Math.max(0, moved * 3 - 2) : moved;
+      r.shape.alpha = (place?.alpha ?? 1) * (r.enters ? entered : 1);
     }
     const glow =
       this.highlight === 0 ? 0 : Math.min(1, t / this.highlight) * (1 - Math.max(0, moved * 4 - 3));

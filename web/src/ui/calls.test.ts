@@ -3,7 +3,18 @@ import type { Call } from "../net/messages";
 import { CallLog, clock, mainFd, pieces } from "./calls";
 
 function call(seq: number, pending = false): Call {
-  return { seq, time: "", tid: 1, thread: 0, text: `close(${seq})`, result: "", ok: true, note: "", pending };
+  return {
+    seq,
+    time: "",
+    tid: 1,
+    thread: 0,
+    text: `close(${seq})`,
+    result: "",
+    ok: true,
+    note: "",
+    pending,
+    rest: "",
+  };
 }
 
 describe("CallLog", () => {

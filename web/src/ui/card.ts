@@ -4,6 +4,7 @@
 import { eventText, fileWords, NodeFlag, type EpollModel } from "../core";
 import type { Params } from "../i18n/format";
 import type { Key } from "../i18n/index.svelte";
+import type { Field } from "../net/messages";
 
 export interface Line {
   name: string; // of the struct member
@@ -77,4 +78,9 @@ export function why(m: EpollModel, n: Item): { key: Key; params: Params } | null
 function neighbour(m: EpollModel, id: number | undefined, rank: number): Item | null {
   if (id === undefined || m.rank(id) !== rank) return null;
   return itemOf(m, id);
+}
+
+/** isInner: locks and the other views of a union hide what a struct is about. */
+export function isInner(f: Field): boolean {
+  return f.note === "union" || /lock|osq|dep_map/.test(f.path);
 }

@@ -3,7 +3,9 @@ import { EpollStream } from "../core";
 import { goldenBytes } from "../testing/golden";
 import { brokenKey, facts, type Telling } from "./truth";
 
-const tiers = [{ name: "bpf-kfunc", label: "BPF, kfunc reads", chosen: true, reason: "it loads", code: "loads", fix: "" }];
+const tiers = [
+  { name: "bpf-kfunc", label: "BPF, kfunc reads", chosen: true, reason: "it loads", code: "loads", fix: "" },
+];
 const model = new EpollStream().push(goldenBytes("key7")).model;
 
 function tell(change: Partial<Telling> = {}, truth: object = {}, instance: object = {}) {

@@ -8,6 +8,12 @@ import type { Detail, Message, View } from "../net/messages";
 import { session, type Frames } from "./session.svelte";
 import { Stage, type Mode } from "./stage";
 
+/** Opened is what the object card shows: a thread of wq by tid, or a file by its id. */
+export interface Opened {
+  object: "waiter" | "file";
+  id: number;
+}
+
 /** Status of the watch: `opening` until the first frame. */
 export type Status =
   | { state: "opening" }
@@ -33,6 +39,7 @@ export class Watching implements Frames {
   arrived = $state(0);
   hovered = $state(0);
   focused = $state(0);
+  opened = $state.raw<Opened | null>(null);
   counts = $state.raw<SceneCounts | null>(null);
   /** Raised with every publication: what is read from the stage is new. */
   tick = $state(0);
@@ -104,6 +111,11 @@ export class Watching implements Frames {
 
   inspect(object: string, id: number): Promise<Detail | null> {
     return session.inspect(this.topic, object, id);
+  }
+
+  /** open shows the struct behind a thread or a file; null closes it. */
+  open(what: Opened | null): void {
+    this.opened = what;
   }
 
   private dirty(): void {

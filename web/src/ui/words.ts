@@ -22,3 +22,8 @@ export function percent(share: number): string {
   if (p < 0.01) return "< 0.01 %";
   return `${p < 1 ? p.toFixed(2) : p < 10 ? p.toFixed(1) : p.toFixed(0)} %`;
 }
+
+/** breakable lets a line of flags break between them. */
+export function breakable(s: string): string {
+  return s.replaceAll("|", "|\u200b");
+}
