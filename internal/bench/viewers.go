@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -73,6 +75,10 @@ func viewers(ctx context.Context, e *env, r *report) error {
 	if err != nil {
 		return err
 	}
+	bufferedAlone, err := socketMemory()
+	if err != nil {
+		return err
+	}
 	if err := pages.ask(fmt.Sprintf("connect %d %d", viewerCount-viewerStuck-1, viewerStuck), &connected); err != nil {
 		return err
 	}
@@ -83,10 +89,15 @@ func viewers(ctx context.Context, e *env, r *report) error {
 		return err
 	}
 
-	var latency, memory, serverCPU, pageCPU, received series
+	var latency, memory, sockets, serverCPU, pageCPU, received series
 	weigh := func() error {
 		all, err := resident(s.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		buffered, err := socketMemory()
 		memory = append(memory, (all-alone)/(viewerCount-1))
+		sockets = append(sockets, (buffered-bufferedAlone)/(viewerCount-1))
 		return err
 	}
 	if err := weigh(); err != nil { // while those who never read are still there
@@ -128,6 +139,7 @@ func viewers(ctx context.Context, e *env, r *report) error {
 	}
 	r.hold("kernel read → frame in the page's process", nanoseconds, latency, "p99", 50e6)
 	r.hold("memory of the server per page", bytes, memory, "max", 64<<10)
+	r.add("socket buffers of the kernel per page, both ends", bytes, sockets)
 	r.add("CPUs used by the server", share, serverCPU)
 	r.add("CPUs used by the pages", share, pageCPU)
 	r.add("frames received of those asked for", share, received)
@@ -135,8 +147,8 @@ func viewers(ctx context.Context, e *env, r *report) error {
 	if err != nil {
 		return err
 	}
-	r.note("the pages that read missed %d frames in the last %d by their numbers; %s pages are connected at the end: the server closes those who never read", skipped, frames, left)
-	r.note("memory: anonymous resident, not the kernel's socket buffers; the tree gets %d random calls every %v", changes, changeEvery)
+	r.note("the pages that read missed %d frames in the last %d by their numbers; %s pages are connected at the end, as the server closes who does not read for 5 s", skipped, frames, left)
+	r.note("memory: anonymous resident; socket buffers: all TCP of the machine; the tree gets %d random calls every %v", changes, changeEvery)
 	return nil
 }
 
@@ -149,6 +161,17 @@ func cpuTimes(pids []int) ([]time.Duration, error) {
 		}
 	}
 	return out, nil
+}
+
+// socketMemory is what TCP sockets of this network namespace hold, in bytes.
+func socketMemory() (float64, error) {
+	line, ok := lineOf("/proc/net/sockstat", "TCP:")
+	_, mem, found := strings.Cut(line, " mem ")
+	if !ok || !found {
+		return 0, errors.New("/proc/net/sockstat does not tell the memory of TCP")
+	}
+	pages, err := strconv.ParseFloat(strings.TrimSpace(mem), 64)
+	return pages * float64(os.Getpagesize()), err
 }
 
 // change makes random calls on the instance until ctx ends.
