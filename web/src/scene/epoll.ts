@@ -154,7 +154,8 @@ function addSides(f: Frame, items: Item[]): void {
     const n = items[i]!;
     const end = free.get(n.y) ?? s.width - 8;
     free.set(n.y, n.x - n.r - 10);
-    let at = n.x + n.r + 10; // outside the rings
+    const ringed = n.id === f.options.focused || n.id === f.options.hovered;
+    let at = n.x + n.r + (ringed ? 14 : 10); // outside the rings
     if (n.nested !== 0 && n.r >= 5) {
       const label = `ep#${n.nested}`;
       const w = monoWidth(label, 10.5) + 12;

@@ -233,6 +233,9 @@ describe("an erasure", () => {
     expect(dying.x).toBe(node(a, 3).x);
     expect(dying.r).toBeLessThan(18);
     expect(dying.r).toBeGreaterThan(0);
+    const beside = mid.texts.filter((w) => w.id === 3);
+    expect(beside.map((w) => w.text)).toEqual(a.texts.filter((w) => w.id === 3).map((w) => w.text));
+    for (const w of beside) expect(w.alpha).toBe(dying.alpha);
     expect(motion.at(STAGES.move + STAGES.recolour)).toBe(b);
     expect(b.nodes.some((n) => n.id === 3)).toBe(false);
   });
@@ -261,6 +264,14 @@ describe("an item that becomes ready", () => {
     const late = structuredClone(motion.at(STAGES.move - 1)).pills[0]!;
     expect(Math.hypot(late.x - node(b, 4).x, late.y - node(b, 4).y)).toBeLessThan(5);
     expect(motion.at(STAGES.move).pills).toEqual([]);
+  });
+
+  test("whose place in the lane says that it is empty only when it has left", () => {
+    const { motion, a } = move(ready, idle);
+    const at = a.pills[0]!;
+    const word = (s: Scene) => s.texts.find((w) => w.id === 0 && w.y === at.y && w.x < at.x + at.w)!;
+    expect(word(motion.at(STAGES.move / 2)).alpha).toBe(0);
+    expect(word(motion.at(STAGES.move)).alpha).toBe(1);
   });
 });
 

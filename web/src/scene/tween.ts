@@ -88,9 +88,10 @@ function pillKey(p: PillShape): string {
   return `${p.list}/${p.id}`;
 }
 
-// What a text of the lanes says and where; a number in it may change.
+// What a text of the lanes says and where. "+ 12 more" counts and shifts.
 function saying(t: TextShape): string {
-  return `${t.text.replace(/[\d,.]+/g, "#")}/${t.y}`;
+  const text = t.text.replace(/\d[\d,.]*/g, "#");
+  return text === t.text ? `${text}/${t.x}/${t.y}` : `${text}/${t.y}`;
 }
 
 function sameFrame(a: Scene, b: Scene): boolean {
@@ -457,6 +458,14 @@ export class Motion {
     this.ride(scratch.marks, to.marks, () => false);
     const said = new Set(from.texts.map(saying));
     this.ride(scratch.texts, to.texts, (s: TextShape) => s.id === 0 && !said.has(saying(s)));
+    // What stands at a node that goes, goes with it.
+    const goes = (s: { id: number }) => s.id !== 0 && !toNodes.has(s.id) && fromNodes.has(s.id);
+    this.ride(
+      scratch.rings,
+      from.rings.filter((r) => r.tone !== "accent" && goes(r)),
+      () => false,
+    );
+    this.ride(scratch.texts, from.texts.filter(goes), () => false);
     for (const g of to.glyphs) {
       const shape: GlyphShape = { ...g };
       scratch.glyphs.push(shape);

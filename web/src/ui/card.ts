@@ -38,13 +38,19 @@ export function lines(m: EpollModel, n: Item, say: (k: Key, p?: Params) => strin
     out.push({ name: "rbn", value: words.filter(Boolean).join(", ") });
   }
   out.push(
-    { name: "ffd.file", value: `#${n.file} ${fileWords(m.file(n.file)).line}` },
+    { name: "ffd.file", value: fileText(m, n.file) },
     { name: "ffd.fd", value: String(n.fd) },
     { name: "event.events", value: eventText(n.events).replaceAll("EPOLL", "") },
   );
   if (n.data !== null) out.push({ name: "event.data", value: hex(n.data) });
   if (known) out.push({ name: "rdllink", value: say(listed(n.flags)) });
   return out;
+}
+
+// A culled frame does not tell what kind of file it is.
+function fileText(m: EpollModel, id: number): string {
+  const file = m.file(id);
+  return file ? `#${id} ${fileWords(file).line}` : `#${id}`;
 }
 
 function listed(flags: number): Key {
