@@ -10,12 +10,10 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
-	"golang.org/x/sys/unix"
 
 	"kernelviz/internal/kernelviz/wire"
 )
@@ -207,7 +205,6 @@ func (t *tracer) detach() {
 		t.coll.Close()
 		t.coll = nil
 	}
-	t.meter.stop()
 }
 
 // publish tells the programs what to look at. t.mu is held.
@@ -318,66 +315,40 @@ func (t *tracer) cost() float64 {
 	return t.meter.measure(t.log, t.coll)
 }
 
-// meter measures the run time of programs with the kernel's BPF statistics
-// (BPF_ENABLE_STATS). Counting itself costs some 70 ns a run, so it is on for
-// a tenth of the time only.
+// meter turns what the programs measured of themselves into a share of one CPU.
 type meter struct {
-	stats  int // fd that keeps statistics on; 0 while off
 	began  time.Time
-	before time.Duration
+	before uint64 // ns spent until then
 	share  float64
 }
 
 const (
-	meterOn  = 200 * time.Millisecond
-	meterOff = 2 * time.Second
+	// meterEvery is how often the share is worked out.
+	meterEvery = 500 * time.Millisecond
+	// timedEvery is how many runs one timed run stands for (TIMED_EVERY in
+	// transitions.bpf.c).
+	timedEvery = 64
 )
 
 func (m *meter) measure(log *slog.Logger, coll *ebpf.Collection) float64 {
 	since := time.Since(m.began)
-	switch {
-	case m.stats == 0 && since > meterOff:
-		fd, err := enableStats()
-		if err != nil {
-			log.Debug("BPF statistics are not available", "err", err)
-			m.began = time.Now()
-			return m.share
-		}
-		m.stats, m.began, m.before = fd, time.Now(), runTime(coll)
-	case m.stats != 0 && since > meterOn:
-		m.share = float64(runTime(coll)-m.before) / float64(since)
-		m.stop()
-		m.began = time.Now()
+	if since < meterEvery {
+		return m.share
 	}
+	var spent []transitionsCost // by CPU
+	if err := coll.Maps[transitionsMapSpent].Lookup(uint32(0), &spent); err != nil {
+		log.Error("reading what the tracepoints cost", "err", err)
+		return m.share
+	}
+	ns := uint64(0)
+	for _, s := range spent {
+		ns += s.Ns
+	}
+	if !m.began.IsZero() {
+		m.share = float64((ns-m.before)*timedEvery) / float64(since)
+	}
+	m.began, m.before = time.Now(), ns
 	return m.share
-}
-
-func (m *meter) stop() {
-	if m.stats != 0 {
-		unix.Close(m.stats)
-		m.stats = 0
-	}
-}
-
-func runTime(coll *ebpf.Collection) time.Duration {
-	var sum time.Duration
-	for _, p := range coll.Programs {
-		if stats, err := p.Stats(); err == nil {
-			sum += stats.Runtime
-		}
-	}
-	return sum
-}
-
-// enableStats is BPF_ENABLE_STATS with BPF_STATS_RUN_TIME.
-func enableStats() (int, error) {
-	const bpfEnableStats = 32
-	attr := struct{ kind uint32 }{}
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, bpfEnableStats, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(fd), nil
 }
 
 // history keeps the transitions of a watch for frames of any base.

@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type transitionsCost struct {
+	_    structs.HostLayout
+	Runs uint64
+	Ns   uint64
+}
+
 type transitionsTransition struct {
 	_     structs.HostLayout
 	Time  uint64
@@ -41,6 +47,7 @@ type transitionsWatched struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	transitionsMapSpent            = "spent"
 	transitionsMapTransitions      = "transitions"
 	transitionsProgSchedWaking     = "sched_waking"
 	transitionsProgSysExit         = "sys_exit"
@@ -102,6 +109,7 @@ type transitionsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type transitionsMapSpecs struct {
+	Spent       *ebpf.MapSpec `ebpf:"spent"`
 	Transitions *ebpf.MapSpec `ebpf:"transitions"`
 }
 
@@ -137,11 +145,13 @@ func (o *transitionsObjects) Close() error {
 //
 // It can be passed to loadTransitionsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type transitionsMaps struct {
+	Spent       *ebpf.Map `ebpf:"spent"`
 	Transitions *ebpf.Map `ebpf:"transitions"`
 }
 
 func (m *transitionsMaps) Close() error {
 	return _TransitionsClose(
+		m.Spent,
 		m.Transitions,
 	)
 }
