@@ -13,7 +13,7 @@ import { chromium, type Browser, type Page } from "playwright-core";
 import type { EpollModel, Scene } from "../src/core";
 import type { Action } from "../src/net/messages";
 
-const labserver = fileURLToPath(new URL("../../bin/labserver", import.meta.url));
+const labserver = process.env["LABSERVER"] ?? fileURLToPath(new URL("../../bin/labserver", import.meta.url));
 const chromiumPath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
 
 export const scratch = mkdtempSync(join(tmpdir(), "kernelviz-e2e-"));
@@ -119,7 +119,7 @@ export async function until<T>(
   what: string,
   read: () => Promise<T>,
   accept: (value: T) => boolean = Boolean,
-  timeout = 15_000,
+  timeout = 30_000, // other work may keep the machine busy
 ): Promise<T> {
   const deadline = Date.now() + timeout;
   for (;;) {

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Browser, Page } from "playwright-core";
+import type { Scene } from "../src/core";
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from "vitest";
 import {
   actOn,
@@ -311,6 +312,37 @@ describe("the puppet and the picture of it", () => {
     await page.locator("td", { hasText: "joined rdllist" }).first().waitFor();
   });
 
+  it("opens the struct behind a waiting thread and a file, by pointer and by keyboard", async () => {
+    await add(page, 3, "pipe");
+    await picture(page, "3 nodes", (s) => s.nodes.length === 3);
+    await page.getByLabel("timeout, ms").fill("-1");
+    await page.getByRole("button", { name: "epoll_wait", exact: true }).click();
+    const tid = (await picture(page, "a thread asleep", (s) => s.threads.length === 1)).threads[0]!.tid;
+    await page.locator(".call.pending", { hasText: "maxevents=8, timeout=-1" }).waitFor();
+    const chip = await page.evaluate(() => {
+      const hook = (window as unknown as { __kernelviz: { scene(): Scene } }).__kernelviz;
+      const { x, y, w, h } = hook.scene().threads[0]!;
+      return { x: x + w / 2, y: y + h / 2 };
+    });
+    await page.locator(".stage > canvas").click({ position: chip });
+    const card = page.locator(`[data-object="waiter/${tid}"]`);
+    await card.locator("tr", { hasText: "private" }).waitFor();
+    await page.keyboard.press("Escape");
+    await card.waitFor({ state: "detached" });
+
+    await page.getByRole("tab", { name: "Lists" }).click();
+    await page.getByRole("button", { name: String(tid), exact: true }).press("Enter");
+    await card.locator("tr", { hasText: "entry.next" }).waitFor();
+    await card.getByRole("button", { name: "Close" }).press("Enter");
+    await card.waitFor({ state: "detached" });
+
+    await page.getByRole("tab", { name: "Table" }).click();
+    await page.getByRole("button", { name: "pipe", exact: true }).first().press("Enter");
+    await page.locator('[data-object^="file/"] tr', { hasText: "f_mode" }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator("[data-object]").waitFor({ state: "detached" });
+  });
+
   it("finds the node of a line in the log, and acts on it from its card", async () => {
     await add(page, 5);
     await picture(page, "5 nodes", (s) => s.nodes.length === 5);
@@ -378,7 +410,9 @@ describe("the puppet and the picture of it", () => {
 
   it("lists the puppet at home, and tells when it is gone", async () => {
     await page.getByRole("link", { name: "Playground" }).click();
-    const row = page.locator("a.row", { hasText: `pid ${pid}` });
+    // The list is as long as the machine is busy.
+    await page.getByRole("searchbox").fill(`${pid}:${epfd}`);
+    const row = page.locator(`a.row[href="#/${topic}"]`);
     await row.waitFor();
     expect(await row.textContent()).toMatch(/puppet-\d+/);
     await row.click();
