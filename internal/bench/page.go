@@ -59,23 +59,21 @@ func page(ctx context.Context, e *env, r *report) error {
 	var still series
 	for range 4 {
 		var got struct {
-			Kind   string
-			Gaps   series // ms
-			Glyphs series
+			Kind       string
+			Gaps, Work series // ms
+			Glyphs     series
 		}
 		if err := tellJSON(chromium, &got); err != nil {
 			return err
 		}
-		gaps := make(series, len(got.Gaps))
-		for i, g := range got.Gaps {
-			gaps[i] = 1e6 * g
-		}
+		gaps := got.Gaps.times(1e6)
 		if got.Kind == "still" {
 			still = append(still, gaps...)
 			continue
 		}
 		// 60 frames a second, as the clock of animation frames rounds them.
 		r.hold(got.Kind+": from frame to frame", nanoseconds, gaps, "p95", 17.5e6)
+		r.add(got.Kind+": the page's own work for a frame", nanoseconds, got.Work.times(1e6))
 		r.add(got.Kind+": glyphs drawn", count, got.Glyphs)
 	}
 	r.add("nothing moves: from frame to frame", nanoseconds, still)

@@ -31,3 +31,12 @@ func (s series) over(base series) series {
 	}
 	return out
 }
+
+// times multiplies all by a factor.
+func (s series) times(factor float64) series {
+	out := make(series, len(s))
+	for i, v := range s {
+		out[i] = factor * v
+	}
+	return out
+}

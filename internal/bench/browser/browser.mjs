@@ -127,7 +127,8 @@ async function pixel() {
 }
 
 // Moves the picture a little before every animation frame, as a hand on a
-// wheel or a finger does, and returns the gaps between frames in ms.
+// wheel or a finger does. Returns, in ms, the gaps between frames and how long
+// the page worked for each.
 function move({ kind, ms }) {
   const canvas = document.querySelector("canvas");
   const box = canvas.getBoundingClientRect();
@@ -144,17 +145,30 @@ function move({ kind, ms }) {
     );
   return new Promise((resolve) => {
     const gaps = [];
+    const work = [];
     const glyphs = [];
     let start = 0;
     let before = 0;
+    let began = 0;
+    let done = false;
+    // Nothing moves yet, so this comes before the page's own callback in every
+    // frame, and step comes after it.
+    requestAnimationFrame(function mark() {
+      began = performance.now();
+      if (!done) requestAnimationFrame(mark);
+    });
     requestAnimationFrame(function step(now) {
       if (!start) start = now;
-      else gaps.push(now - before);
+      else {
+        gaps.push(now - before);
+        work.push(performance.now() - began);
+      }
       before = now;
       const { counts } = window.__kernelviz.scene();
       glyphs.push(counts.nodes + counts.glyphs);
       if (now - start >= ms) {
-        resolve({ gaps, glyphs });
+        done = true;
+        resolve({ gaps, work, glyphs });
         return;
       }
       // Half of the time in one direction, half back.
