@@ -88,7 +88,26 @@ func TestPuppetKnowsWhatIsSeen(t *testing.T) {
 
 func comparePuppet(t *testing.T, p *page, proc *workload.Process, s workload.State, e puppet.Instance, action string) (ready, asleep int) {
 	t.Helper()
-	p.sample(t)
+	var want []int
+	for _, th := range s.Threads {
+		if th.Waiting == e.FD {
+			want = append(want, th.TID)
+		}
+	}
+	slices.Sort(want)
+	// A wait has begun when the puppet says so; its thread sleeps soon after.
+	var got []int
+	for end := time.Now().Add(waitLimit); ; runtime.Gosched() {
+		p.sample(t)
+		got = slices.Clone(p.waiters)
+		slices.Sort(got)
+		if slices.Equal(got, want) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after %s: threads %v sleep on %d, the puppet knows %v", action, got, e.FD, want)
+		}
+	}
 	i := Instance{PID: proc.PID(), FD: e.FD}
 	listed, err := i.Items()
 	if err != nil {
@@ -111,18 +130,6 @@ func comparePuppet(t *testing.T, p *page, proc *workload.Process, s workload.Sta
 	}
 	if e.ReadyKnown && (!slices.Equal(p.ready, e.Ready) && len(p.ready)+len(e.Ready) > 0 || p.scanning || p.locked) {
 		t.Fatalf("after %s: the ready list of %d is %v, the puppet knows %v; scanning %t, locked %t", action, e.FD, p.ready, e.Ready, p.scanning, p.locked)
-	}
-	var want []int
-	for _, th := range s.Threads {
-		if th.Waiting == e.FD {
-			want = append(want, th.TID)
-		}
-	}
-	got := slices.Clone(p.waiters)
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Fatalf("after %s: threads %v sleep on %d, the puppet knows %v", action, got, e.FD, want)
 	}
 	return len(e.Ready), len(want)
 }
