@@ -99,6 +99,17 @@ func (w *watch) inspectWaiter(tid uint32) (kernelviz.Detail, error) {
 	if err != nil {
 		return d, err
 	}
+	for i := range b.Fields {
+		f := &b.Fields[i]
+		switch {
+		case f.Path == "flags" && f.Value == strconv.Itoa(wqExclusive):
+			f.Value += " WQ_FLAG_EXCLUSIVE"
+		case f.Path == "private" && w.view.opts.ShowAddresses:
+			f.Value = fmt.Sprintf("task_struct of tid %d %s", tid, f.Value)
+		case f.Path == "private":
+			f.Value = fmt.Sprintf("task_struct of tid %d", tid)
+		}
+	}
 	d.Structs = append(d.Structs, b)
 	return d, nil
 }
