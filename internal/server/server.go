@@ -38,6 +38,8 @@ const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 16 << 10
+	// socketBuffer bytes of frames wait in the kernel for a page, at most.
+	socketBuffer = 128 << 10
 )
 
 // Options make a Server. Views, Kernel, Token, Addr and Logger must be set.
@@ -175,6 +177,11 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	conn, err := s.upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		return // it has answered
+	}
+	if tcp, ok := conn.NetConn().(*net.TCPConn); ok {
+		// Left alone, the kernel lets a page that does not read have megabytes,
+		// and the server learns of it minutes late. A failure costs only that.
+		_ = tcp.SetWriteBuffer(socketBuffer)
 	}
 	if !s.hub.join(newClient(s.hub, conn, sc), s.hello[sc]) {
 		_ = conn.WriteControl(websocket.CloseMessage,

@@ -171,6 +171,9 @@ func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
 		instant     bool
 	)
 	w.counts.Samples++
+	if w.whole != nil {
+		c.last = w.whole.tree.nodes
+	}
 	wantInstant := w.whole == nil || w.whole.Items() <= instantItems
 	for try := 1; ; try++ {
 		if err := w.probe.snapshot(ctx, &w.target, wantInstant, &c); err != nil {
@@ -240,7 +243,12 @@ func sameCapture(c *capture, s *Snapshot) bool {
 		a.Refcount != s.instance.Refcount || a.Leftmost != s.leftmost {
 		return false
 	}
-	return bytes.Equal(rawBytes(c.nodes), rawBytes(s.tree.nodes))
+	return &c.nodes[0] == &s.tree.nodes[0]
+}
+
+// sameNodes tells that a and b read alike, to the byte.
+func sameNodes(a, b []snapshotNode) bool {
+	return len(a) == len(b) && (len(a) == 0 || bytes.Equal(rawBytes(a), rawBytes(b)))
 }
 
 func rawBytes(nodes []snapshotNode) []byte {
