@@ -2,10 +2,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import en from "./en.json";
+import first from "./en.json";
+import rest from "./en.more.json";
 import { format } from "./format";
 import zh from "./zh.json";
 
+const en = { ...first, ...rest };
 const src = fileURLToPath(new URL("..", import.meta.url));
 
 function sources(): string {
@@ -19,6 +21,10 @@ function sources(): string {
 const names = (text: string) => [...text.matchAll(/\{(\w+)[:}]/g)].map((m) => m[1]!);
 
 describe("strings", () => {
+  it("are in one of the English files", () => {
+    expect(Object.keys(first).filter((k) => Object.hasOwn(rest, k))).toEqual([]);
+  });
+
   it("are the same keys in the same order in both languages", () => {
     expect(Object.keys(zh)).toEqual(Object.keys(en));
   });

@@ -1,5 +1,6 @@
-// The page's language. English is in the first bundle; Chinese is fetched when
-// it is chosen.
+// The page's language. What the first picture says in English is in the first
+// bundle, the rest comes with the parts that say it (more.ts); Chinese is
+// fetched when it is chosen.
 
 import en from "./en.json";
 import { format, type Params } from "./format";
@@ -9,15 +10,18 @@ export type Lang = "en" | "zh";
 export const languages: Record<Lang, string> = { en: "English", zh: "中文" };
 
 const locales: Record<Lang, string> = { en: "en-GB", zh: "zh-CN" };
-let state = $state.raw<{ lang: Lang; strings: Record<Key, string> }>({ lang: "en", strings: en });
+let state = $state.raw<{ lang: Lang; strings: Readonly<Record<string, string>> }>({
+  lang: "en",
+  strings: en,
+});
 
-export function t(key: Key, params: Params = {}): string {
-  return format(state.strings[key], params, locales[state.lang]);
+export function t(key: Key, params?: Params): string {
+  return say(key, en[key], params);
 }
 
-/** isKey tells whether there are words for a name that the server sent. */
-export function isKey(key: string): key is Key {
-  return Object.hasOwn(en, key);
+/** say is the text of a key in the page's language; `english` is what it is in English. */
+export function say(key: string, english: string, params: Params = {}): string {
+  return format(state.strings[key] ?? english, params, locales[state.lang]);
 }
 
 /** count formats a number as the language groups it. */

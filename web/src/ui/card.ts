@@ -3,7 +3,7 @@
 
 import { eventText, fileWords, NodeFlag, type EpollModel } from "../core";
 import type { Params } from "../i18n/format";
-import type { Key } from "../i18n/index.svelte";
+import type { Key } from "../i18n/more";
 import type { Field } from "../net/messages";
 
 export interface Line {

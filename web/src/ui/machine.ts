@@ -1,7 +1,7 @@
 // What the server tells of this machine, in the page's language where it has
 // the words, and in the server's where it has not.
 
-import { isKey, t } from "../i18n/index.svelte";
+import { isKey, t } from "../i18n/more";
 import type { Capability, Tier } from "../net/messages";
 
 export function tierLabel(tier: Tier): string {

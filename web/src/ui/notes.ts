@@ -1,7 +1,7 @@
 // The server sends reasons as keys; these are the ones this page has words for:
 // a lower-case errno, or what internal/workload/puppet calls a note.
 
-import type { Key } from "../i18n/index.svelte";
+import type { Key } from "../i18n/more";
 
 const keys: Record<string, Key> = {
   eexist: "note.eexist",

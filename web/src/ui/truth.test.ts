@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { EpollStream } from "../core";
 import { goldenBytes } from "../testing/golden";
-import { brokenKey, facts, type Telling } from "./truth";
+import { brokenKey } from "./broken";
+import { facts, type Telling } from "./truth";
 
 const tiers = [
   { name: "bpf-kfunc", label: "BPF, kfunc reads", chosen: true, reason: "it loads", code: "loads", fix: "" },

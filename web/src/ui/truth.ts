@@ -1,7 +1,7 @@
 // The strip of truth: what the page may say about the picture it shows.
 
 import type { Instance, Truth } from "../core";
-import type { Key } from "../i18n/index.svelte";
+import type { Key } from "../i18n/more";
 import type { Params } from "../i18n/format";
 import type { Tier } from "../net/messages";
 import { tierLabel, tierReason } from "./machine";
@@ -27,25 +27,6 @@ export interface Telling {
   behind: number;
   /** Frames this page missed. */
   skipped: number;
-}
-
-/** The invariants of an epoll snapshot, by number from 1 (internal/kernelviz/epoll/model.go). */
-const broken: readonly Key[] = [
-  "broken.foreign",
-  "broken.parent",
-  "broken.order",
-  "broken.redred",
-  "broken.blackheight",
-  "broken.count",
-  "broken.root",
-  "broken.incomplete",
-  "broken.moved",
-  "broken.leftmost",
-];
-
-/** brokenKey is the sentence about the invariant that did not hold. */
-export function brokenKey(n: number): Key {
-  return broken[n - 1] ?? "broken.other";
 }
 
 const sources: Record<Telling["mode"], { text: Key; tip: Key }> = {

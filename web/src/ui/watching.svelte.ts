@@ -45,6 +45,8 @@ export class Watching implements Frames {
   tick = $state(0);
   /** What the canvas shows now: for tests and measurements. */
   drawn = { sequence: 0, time: 0, at: 0 };
+  /** A picture was drawn. */
+  shown = $state(false);
   /** Frames that could not be decoded. */
   unreadable = $state("");
 
