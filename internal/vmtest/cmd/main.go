@@ -55,7 +55,7 @@ func run(args []string) error {
 	cache := fs.String("cache", filepath.Join(".cache", "kernel"), "`directory` that keeps downloaded kernels")
 	fs.IntVar(&o.Memory, "memory", 2048, "memory of the guest in `MiB`")
 	fs.IntVar(&o.CPUs, "cpus", 2, "processors of the guest")
-	fs.DurationVar(&o.Timeout, "timeout", 20*time.Minute, "limit for the boot and all tests together")
+	fs.DurationVar(&o.Timeout, "timeout", 12*time.Minute, "limit for the boot and all tests together")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
