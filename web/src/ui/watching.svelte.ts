@@ -45,7 +45,7 @@ export class Watching implements Frames {
   tick = $state(0);
   /** What the canvas shows now: for tests and measurements. */
   drawn = { sequence: 0, time: 0, at: 0 };
-  /** A picture was drawn. */
+  /** A picture of what the kernel sent was drawn. */
   shown = $state(false);
   /** Frames that could not be decoded. */
   unreadable = $state("");
