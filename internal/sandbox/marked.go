@@ -27,12 +27,12 @@ func (m *marked) open(name string, _ Limits) (cell, error) {
 func (m *marked) guardArgs() []string { return []string{"--mark", m.id.String()} }
 
 func (m *marked) remove() error {
-	return killMarked(func(mark string) bool { return strings.HasPrefix(mark, m.id.String()+"/") })
+	return killMarked(settled, func(mark string) bool { return strings.HasPrefix(mark, m.id.String()+"/") })
 }
 
 // sweep kills the children of servers that no longer live.
 func (m *marked) sweep(log *slog.Logger) {
-	err := killMarked(func(mark string) bool {
+	err := killMarked(1, func(mark string) bool {
 		name, _, _ := strings.Cut(mark, "/")
 		id, ok := parseIdentity(name)
 		return ok && !id.alive()
@@ -54,22 +54,36 @@ func (c *markedCell) kill(pid int) error {
 	if pid > 0 {
 		_ = unix.Kill(-pid, unix.SIGKILL)
 	}
-	return killMarked(func(mark string) bool { return mark == c.mark })
+	return c.killAll(1)
 }
 
-func (c *markedCell) remove(pid int) error { return c.kill(pid) }
+func (c *markedCell) remove(int) error { return c.killAll(settled) }
+
+func (c *markedCell) killAll(looks int) error {
+	return killMarked(looks, func(mark string) bool { return mark == c.mark })
+}
 
 func (c *markedCell) ended() string { return "" }
 
-// killMarked kills until no process has such a mark.
-func killMarked(match func(mark string) bool) error {
+// settled looks in a row, over some 100 ms, must find nobody before a cell
+// counts as empty: the environment of a process in the middle of execve reads
+// empty for a moment.
+const settled = 16
+
+// killMarked kills until that many looks in a row find no process with such a
+// mark.
+func killMarked(looks int, match func(mark string) bool) error {
 	var left []int
+	empty := 0
 	gone := waitFor(emptyIn, func() bool {
 		left = findMarked(match)
 		for _, pid := range left {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
-		return len(left) == 0
+		if empty++; len(left) > 0 {
+			empty = 0
+		}
+		return empty >= looks
 	})
 	if !gone {
 		return fmt.Errorf("processes %v did not die within %v", left, emptyIn)
