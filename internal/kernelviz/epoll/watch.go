@@ -72,11 +72,10 @@ type watch struct {
 	wake        chan struct{}     // rung by the tracer; capacity 1
 	history     history
 
-	counts  kernelviz.Truth // Samples, Torn, Marked, Lost
-	lastAt  time.Duration
-	cost    float64
-	whole   *Snapshot // the last one that held
-	longest time.Duration
+	counts kernelviz.Truth // Samples, Torn, Marked, Lost
+	lastAt time.Duration
+	cost   float64
+	whole  *Snapshot // the last one that held
 }
 
 func (v *View) open(ctx context.Context, pid, fd int) (*watch, error) {
@@ -179,7 +178,6 @@ func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
 		if err := w.probe.snapshot(ctx, &w.target, wantInstant, &c); err != nil {
 			return nil, err
 		}
-		w.longest = max(w.longest, c.longest)
 		read += time.Duration(c.args.Spent)
 		began := time.Now()
 		t = w.tree(&c)
@@ -306,13 +304,16 @@ func (w *watch) fill(ctx context.Context, s *Snapshot, c *capture) error {
 	if len(c.nodes) > 0 {
 		s.instance.Red = s.tree.red[0]
 	}
+	if s.Glyphs() {
+		w.forget()
+	}
 	s.ready = w.list(c.ready)
 	s.overflow = w.list(c.overflow)
 	w.waiters(s, c)
-	if s.Glyphs() {
-		w.forget(s)
-	} else if err := w.rows(ctx, s, c); err != nil {
-		return err
+	if !s.Glyphs() {
+		if err := w.rows(ctx, s, c); err != nil {
+			return err
+		}
 	}
 	w.transitions(s)
 	return nil
@@ -388,7 +389,7 @@ const maxIDs = 1 << 17
 
 // forget drops all ids when too many were handed out for glyphs; the page sees
 // new objects where it looks. w.mu is held.
-func (w *watch) forget(s *Snapshot) {
+func (w *watch) forget() {
 	if len(w.nodeIDs) < maxIDs {
 		return
 	}
