@@ -114,6 +114,8 @@ type View interface {
 	Name() string // "epoll": the prefix of topics and URLs
 	// Tiers lists the ways to read, best first, with the choice and reasons.
 	Tiers() []Tier
+	// FactList describes the Facts of its snapshots.
+	FactList() []Fact
 	// Targets lists every object on the machine that can be shown.
 	Targets(ctx context.Context) ([]Target, error)
 	// Open starts watching the object of that name. It returns an error

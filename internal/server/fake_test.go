@@ -97,6 +97,8 @@ func (o *counterObject) end(v *counters) {
 func (v *counters) Kind() kernelviz.Kind { return 200 }
 func (v *counters) Name() string         { return "counters" }
 func (v *counters) Close() error         { return nil }
+func (v *counters) FactList() []kernelviz.Fact { return nil }
+
 func (v *counters) Tiers() []kernelviz.Tier {
 	return []kernelviz.Tier{{Name: "fake", Label: "test", Chosen: true, Reason: "this is a test"}}
 }
