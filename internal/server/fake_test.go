@@ -94,9 +94,9 @@ func (o *counterObject) end(v *counters) {
 	v.mu.Unlock()
 }
 
-func (v *counters) Kind() kernelviz.Kind { return 200 }
-func (v *counters) Name() string         { return "counters" }
-func (v *counters) Close() error         { return nil }
+func (v *counters) Kind() kernelviz.Kind       { return 200 }
+func (v *counters) Name() string               { return "counters" }
+func (v *counters) Close() error               { return nil }
 func (v *counters) FactList() []kernelviz.Fact { return nil }
 
 func (v *counters) Tiers() []kernelviz.Tier {
