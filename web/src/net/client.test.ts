@@ -153,7 +153,7 @@ describe("client", () => {
       message: "puppet ended",
       fix: "start one",
     });
-    expect((await b).result).toEqual({ seqs: [2], fds: [6] });
+    expect((await b).result).toMatchObject({ seqs: [2], fds: [6] });
     await expect(a).rejects.toMatchObject({
       code: "workload.gone",
       message: "puppet ended",
@@ -174,6 +174,55 @@ describe("client", () => {
     const cut = t.client.request({ type: "start", workload: "puppet" });
     t.last().close();
     await expect(cut).rejects.toMatchObject({ code: "lost" });
+  });
+
+  const state = { attempt: 1, steps: [], values: ["4"] };
+
+  it("follows a lab, and opens it again after a reconnect, hidden or not", async () => {
+    const t = setup();
+    t.client.lab("growing", "me");
+    expect(t.last().sent).toEqual([]);
+    t.last().onopen?.();
+    expect(t.last().sent).toEqual([{ type: "lab", ref: 1, lab: "growing", learner: "me" }]);
+    t.last().say({ type: "lab", ref: 1, lab: "growing", state });
+    await Promise.resolve();
+    t.last().say({ type: "lab", lab: "growing", state: { ...state, values: ["5"] } });
+    expect(t.messages.map((m) => m.type === "lab" && m.state.values)).toEqual([["4"], ["5"]]);
+    t.client.visible(false);
+    t.last().close();
+    t.advance(200);
+    t.last().onopen?.();
+    expect(t.last().sent).toEqual([{ type: "lab", ref: 2, lab: "growing", learner: "me" }]);
+    t.client.leave("growing");
+    t.client.leave("growing");
+    expect(t.last().sent.slice(1)).toEqual([{ type: "leave", lab: "growing" }]);
+    t.last().say({ type: "lab", ref: 2, lab: "growing", state });
+    await Promise.resolve();
+    expect(t.messages).toHaveLength(2);
+  });
+
+  it("says of which lab it was that it could not be opened; a lost connection is no failure", async () => {
+    const t = setup();
+    t.last().onopen?.();
+    t.client.lab("growing", "me");
+    t.last().close();
+    await Promise.resolve();
+    t.advance(200);
+    t.last().onopen?.();
+    t.last().say({ type: "error", ref: 2, code: "missing", message: "no bpf", fix: "run as root" });
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(t.failures).toEqual([
+      expect.objectContaining({ code: "missing", fix: "run as root", lab: "growing" }),
+    ]);
+  });
+
+  it("takes done for the answer to what is asked of a lab", async () => {
+    const t = setup();
+    t.last().onopen?.();
+    const act = t.client.request({ type: "act", lab: "growing", action: "node" });
+    t.last().say({ type: "done", ref: 1, result: { fd: 7 } });
+    expect((await act).result.fd).toBe(7);
   });
 
   it("stops trying when the server does not know this page", async () => {

@@ -55,6 +55,7 @@ export class RequestError extends Error {
     message: string,
     readonly fix = "",
     readonly topic = "",
+    readonly lab = "",
   ) {
     super(message);
     this.name = "RequestError";
@@ -77,8 +78,13 @@ interface Pending {
   cancel(): void;
 }
 
-const answers = { inspect: "detail", start: "started", do: "done" } as const;
+const answers: Partial<Record<Request["type"], ServerMessage["type"]>> = {
+  inspect: "detail",
+  start: "started",
+  lab: "lab",
+}; // all others: done
 const requestTimeout = 10_000;
+const openLabTimeout = 60_000; // it starts processes
 const firstDelay = 250;
 const longestDelay = 8_000;
 
@@ -104,6 +110,7 @@ export class Client {
   private wantTargets = false;
   private readonly watches = new Map<string, Watch>();
   private readonly attached = new Set<string>();
+  private readonly labs = new Map<string, string>(); // learner by lab
   private reattach = false; // once the server said which workloads there are
 
   constructor(
@@ -164,6 +171,19 @@ export class Client {
     this.send({ type: "stop", ref: ++this.lastRef, id });
   }
 
+  /**
+   * lab opens a lab and follows it until `leave`. Its states come to the
+   * listener, the first one with the drafts; a failure comes to `failed`.
+   */
+  lab(lab: string, learner: string): void {
+    this.labs.set(lab, learner);
+    this.openLab(lab, learner);
+  }
+
+  leave(lab: string): void {
+    if (this.labs.delete(lab)) this.send({ type: "leave", lab });
+  }
+
   /** request sends a message and resolves with its answer; it rejects with RequestError. */
   request<R extends Request>(request: R, timeout = requestTimeout): Promise<Answer<R>> {
     return new Promise((resolve, reject) => {
@@ -179,7 +199,7 @@ export class Client {
         );
       });
       this.pending.set(ref, {
-        want: answers[request.type],
+        want: answers[request.type] ?? "done",
         resolve: (m) => resolve(m as Answer<R>),
         reject,
         cancel,
@@ -223,6 +243,8 @@ export class Client {
     this.attempt = 0;
     this.listener.link({ state: "open" });
     this.reattach = this.attached.size > 0;
+    // A lab is followed while hidden too: its learner may be in a terminal elsewhere.
+    for (const [lab, learner] of this.labs) this.openLab(lab, learner);
     if (this.hidden) return;
     if (this.wantTargets) this.send({ type: "targets", on: true });
     for (const [topic, w] of this.watches) this.send({ type: "watch", topic, ...w });
@@ -274,6 +296,19 @@ export class Client {
     if (message.type === "workloads" && this.reattach) this.attachAgain(message.workloads);
     if (message.type === "error") this.listener.failed(RequestError.from(message));
     else this.listener.message(message);
+  }
+
+  private openLab(lab: string, learner: string): void {
+    if (!this.isOpen) return; // asked when it stands
+    this.request({ type: "lab", lab, learner }, openLabTimeout).then(
+      (m) => {
+        if (this.labs.get(lab) === learner) this.listener.message(m);
+      },
+      (e: RequestError) => {
+        if (e.code === "lost" || this.labs.get(lab) !== learner) return;
+        this.listener.failed(new RequestError(e.code, e.message, e.fix, "", lab));
+      },
+    );
   }
 
   private attachAgain(workloads: readonly Workload[]): void {

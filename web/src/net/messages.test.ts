@@ -23,6 +23,34 @@ describe("parseMessage", () => {
     });
   });
 
+  it("does not judge the state of workloads other than the puppet", () => {
+    const herd = { id: "h", name: "herd", running: true, state: { fds: 3, runs: [] } };
+    const m = parseMessage(JSON.stringify({ type: "workloads", workloads: [herd] }));
+    expect(m).toMatchObject({ workloads: [{ name: "herd", state: null }] });
+  });
+
+  it("reads the state of a lab", () => {
+    const m = parseMessage(
+      JSON.stringify({
+        type: "lab",
+        lab: "growing",
+        state: { attempt: 2, steps: [{ id: "a", state: "predict", prediction: null }], program: { run: 3 } },
+      }),
+    );
+    expect(m).toMatchObject({
+      ref: 0,
+      state: {
+        attempt: 2,
+        stage: "",
+        drafts: null,
+        steps: [{ id: "a", state: "predict", holds: false, hints: [], prediction: null, said: "" }],
+        program: { run: 3, state: "none", diagnostics: [] },
+        terminals: [],
+        problem: "",
+      },
+    });
+  });
+
   it("knows no other type", () => {
     expect(parseMessage('{"type":"toString"}')).toBeNull();
     expect(parseMessage('{"type":"experiment"}')).toBeNull();
@@ -42,6 +70,10 @@ describe("parseMessage", () => {
     [
       '{"type":"calls","id":"p","calls":[{"seq":null,"text":"x"}]}',
       "calls.calls[0].seq: want number, got null",
+    ],
+    [
+      '{"type":"lab","lab":"x","state":{"steps":[{"id":"a","state":"begun"}]}}',
+      "lab.state.steps[0].state: want locked|predict|open|done, got string",
     ],
   ])("refuses %s", (text, why) => {
     expect(() => parseMessage(text)).toThrow(why);

@@ -1,7 +1,7 @@
 // The JSON messages of docs/protocol.md. Every message from the server is
 // decoded here, once; the rest of the page sees only these types.
 
-import { bool, dict, list, num, obj, or, record, str, type Decoded, type Decoder } from "./shape";
+import { bool, dict, list, num, obj, oneOf, or, record, str, type Decoded, type Decoder } from "./shape";
 
 const target = obj({
   view: str,
@@ -87,15 +87,15 @@ const puppetState = obj({
 });
 export type PuppetState = Decoded<typeof puppetState>;
 
-const workload = obj({
-  id: str,
-  name: str,
-  pid: or(num, 0),
-  running: bool,
-  ended: or(str, ""),
-  state: or<PuppetState | null>(puppetState, null),
-});
-export type Workload = Decoded<typeof workload>;
+const anyWorkload = obj({ id: str, name: str, pid: or(num, 0), running: bool, ended: or(str, "") });
+export type Workload = Decoded<typeof anyWorkload> & { state: PuppetState | null };
+
+// Only the puppet's knowledge is read here; that of others has other shapes.
+const workload: Decoder<Workload> = (v, at) => {
+  const base = anyWorkload(v, at);
+  if (base.name !== "puppet") return { ...base, state: null };
+  return { ...base, state: or<PuppetState | null>(puppetState, null)(record(v, at)["state"], `${at}.state`) };
+};
 
 const call = obj({
   seq: num,
@@ -110,6 +110,64 @@ const call = obj({
   rest: or(str, ""),
 });
 export type Call = Decoded<typeof call>;
+
+const text = obj({ en: or(str, ""), zh: or(str, "") });
+/** Text is what authors wrote, in the languages they wrote it in. */
+export type Text = Decoded<typeof text>;
+export const texts = { text, html: text }; // of *html* the server says that it is safe
+
+const stepState = obj({
+  id: str,
+  state: oneOf("locked", "predict", "open", "done"),
+  holds: or(bool, false),
+  stale: or(bool, false),
+  late: or(bool, false),
+  shown: or(num, 0),
+  hints: list(texts.html),
+  prediction: or(
+    obj({
+      choice: or(str, ""),
+      fd: or(num, 0),
+      right: or(bool, false),
+      why: or(texts.html, { en: "", zh: "" }),
+    }),
+    null,
+  ),
+  said: or(str, ""),
+});
+/** StepState is how far a step is: `holds` is its check now. */
+export type StepState = Decoded<typeof stepState>;
+
+const diagnostic = obj({
+  file: or(str, ""),
+  line: or(num, 0), // from 1; 0 belongs to no line
+  column: or(num, 0),
+  severity: or(oneOf("error", "warning", "note"), "error"),
+  text: str,
+});
+export type Diagnostic = Decoded<typeof diagnostic>;
+
+const programState = obj({
+  run: or(num, 0),
+  state: or(oneOf("none", "building", "failed", "running", "ended"), "none"),
+  pid: or(num, 0),
+  ended: or(str, ""),
+  diagnostics: list(diagnostic),
+});
+export type ProgramState = Decoded<typeof programState>;
+
+const labState = obj({
+  attempt: or(num, 1),
+  steps: list(stepState),
+  stage: or(str, ""), // topic, or "" while there is nothing to show
+  workloads: dict(str), // ids by name
+  values: list(str),
+  drafts: or(dict(str), null), // only when the lab was opened
+  program: or(programState, { run: 0, state: "none", pid: 0, ended: "", diagnostics: [] }),
+  terminals: list(num),
+  problem: or(str, ""),
+});
+export type LabState = Decoded<typeof labState>;
 
 const decoders = {
   hello: obj({
@@ -130,8 +188,15 @@ const decoders = {
   done: obj({
     ref: num,
     id: or(str, ""),
-    result: or(obj({ seqs: list(num), fds: list(num) }), { seqs: [], fds: [] }),
+    result: or(obj({ seqs: list(num), fds: list(num), fd: or(num, null), terminal: or(num, 0) }), {
+      seqs: [],
+      fds: [],
+      fd: null,
+      terminal: 0,
+    }),
   }),
+  lab: obj({ ref: or(num, 0), lab: str, state: labState }),
+  output: obj({ lab: str, run: or(num, 0), at: or(num, 0), text: or(str, ""), lost: or(num, 0) }),
   error: obj({
     ref: or(num, 0),
     topic: or(str, ""),
@@ -147,6 +212,7 @@ export type ServerMessage = {
 }[keyof Decoders];
 export type Message<K extends ServerMessage["type"]> = Extract<ServerMessage, { type: K }>;
 export type Hello = Message<"hello">;
+export type Output = Message<"output">;
 export type ServerError = Message<"error">;
 
 /**
@@ -192,13 +258,27 @@ export type Action =
 export type Request =
   | { type: "inspect"; topic: string; object: string; id: number }
   | { type: "start"; workload: string }
-  | { type: "do"; id: string; action: Action };
+  | { type: "do"; id: string; action: Action }
+  | LabRequest;
+
+/** LabRequest speaks of a lab that this page has open; `lab` opens it. */
+export type LabRequest =
+  | { type: "lab"; lab: string; learner: string }
+  | { type: "act"; lab: string; action: string }
+  | { type: "predict"; lab: string; step: string; choice: string }
+  | { type: "predict"; lab: string; step: string; fd: number }
+  | { type: "hint" | "retry"; lab: string; step: string }
+  | { type: "fresh" | "reset" | "kill"; lab: string }
+  | { type: "draft"; lab: string; file: string; text: string }
+  | { type: "build"; lab: string; run: boolean };
 
 export type Answer<R extends Request> = R extends { type: "inspect" }
   ? Message<"detail">
   : R extends { type: "start" }
     ? Message<"started">
-    : Message<"done">;
+    : R extends { type: "lab" }
+      ? Message<"lab">
+      : Message<"done">;
 
 export type ClientMessage =
   | { type: "targets"; on: boolean }
@@ -207,4 +287,5 @@ export type ClientMessage =
   | { type: "key"; topic: string }
   | { type: "attach"; ref: number; id: string }
   | { type: "stop"; ref: number; id: string }
+  | { type: "leave"; lab: string }
   | (Request & { ref: number });

@@ -31,8 +31,17 @@ export const bool: Decoder<boolean> = (v, at) => {
   return v;
 };
 
+/** oneOf decodes one of some words. */
+export function oneOf<const W extends string>(...words: W[]): Decoder<W> {
+  return (v, at) => {
+    const word = words.find((w) => w === v);
+    if (word === undefined) throw new ShapeError(at, words.join("|"), v);
+    return word;
+  };
+}
+
 /** or decodes a field that may be missing or null. */
-export function or<T>(decode: Decoder<T>, fallback: T): Decoder<T> {
+export function or<T, F = T>(decode: Decoder<T>, fallback: F): Decoder<T | F> {
   return (v, at) => (v === undefined || v === null ? fallback : decode(v, at));
 }
 

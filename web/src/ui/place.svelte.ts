@@ -22,8 +22,14 @@ export function go(to: Route): void {
 /** look changes what the link says about the view, without a step in history. */
 export function look(change: Partial<Look>): void {
   const r = current;
-  if (r.page !== "watch") return;
+  if (r.page === "home") return;
   replace({ ...r, look: { ...r.look, ...change } });
+}
+
+/** atStep changes the step that the link of a lesson names. */
+export function atStep(step: string | null): void {
+  const r = current;
+  if (r.page === "lab" && r.step !== step) replace({ ...r, step });
 }
 
 export function setRouteLang(lang: string): void {

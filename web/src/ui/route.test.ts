@@ -14,6 +14,20 @@ describe("route", () => {
         look: { tab: "table", fd: 37, lo: 1024, hi: 2048, lang: "zh" },
       },
     ],
+    [
+      "#/lab/epoll-growing",
+      { page: "lab", lab: "epoll-growing", step: null, learner: null, look: plainLook },
+    ],
+    [
+      "#/lab/epoll-growing?step=rotate&tab=lists&fd=7&lo=1&hi=9&lang=zh&learner=ann_2",
+      {
+        page: "lab",
+        lab: "epoll-growing",
+        step: "rotate",
+        learner: "ann_2",
+        look: { tab: "lists", fd: 7, lo: 1, hi: 9, lang: "zh" },
+      },
+    ],
   ];
   it.each(cases)("%s reads and writes the same", (hash, route) => {
     expect(parseRoute(hash)).toEqual(route);
@@ -23,6 +37,16 @@ describe("route", () => {
   it("falls back where a link makes no sense", () => {
     expect(parseRoute("").page).toBe("home");
     expect(parseRoute("#/epoll/nginx").page).toBe("home");
+    expect(parseRoute("#/lab/Not%20a%20lab").page).toBe("home");
+    expect(parseRoute("#/lab/a/b").page).toBe("home");
+    expect(parseRoute("#/%zz").page).toBe("home");
+    expect(parseRoute("#/lab/a?step=../x&learner=a%20b")).toEqual({
+      page: "lab",
+      lab: "a",
+      step: null,
+      learner: null,
+      look: plainLook,
+    });
     expect(parseRoute("#/epoll/1:2?tab=flow&fd=-1&lo=x&hi=1e9")).toEqual({
       page: "watch",
       topic: "epoll/1:2",

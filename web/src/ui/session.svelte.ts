@@ -22,6 +22,13 @@ export interface Frames {
   frame(bytes: ArrayBuffer): void;
 }
 
+/** Labs receives what belongs to the lab that is open. */
+export interface Labs {
+  lab(m: Message<"lab">): void;
+  output(m: Message<"output">): void;
+  failed(e: RequestError): void;
+}
+
 const mostProblems = 4;
 
 export class Session {
@@ -38,7 +45,11 @@ export class Session {
   /** Name of the process that is watched, for the header. */
   watched = $state("");
 
+  /** The lesson that is open, for the header. */
+  lesson = $state.raw<{ module: string; title: string } | null>(null);
+
   frames: Frames | null = null;
+  labs: Labs | null = null;
   readonly client: Client;
   private lastProblem = 0;
   private listed: (targets: Target[]) => void = () => {};
@@ -114,6 +125,7 @@ export class Session {
 
   private fail(e: RequestError): void {
     if (e.topic && this.frames) this.frames.failed(e);
+    else if (e.lab && this.labs) this.labs.failed(e);
     else this.report(e);
   }
 
@@ -137,6 +149,12 @@ export class Session {
         break;
       case "calls":
         this.addCalls(m);
+        break;
+      case "lab":
+        this.labs?.lab(m);
+        break;
+      case "output":
+        this.labs?.output(m);
         break;
     }
   }
