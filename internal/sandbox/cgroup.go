@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -133,6 +134,14 @@ func (c *cgroupCell) attr(a *syscall.SysProcAttr) {
 
 func (c *cgroupCell) env() []string { return nil }
 
+func (c *cgroupCell) pids(most int) ([]int, error) {
+	pids, err := cgroupPIDs(c.dir, most)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil, nil // it ended meanwhile
+	}
+	return pids, err
+}
+
 func (c *cgroupCell) kill(int) error { return killCgroup(c.dir) }
 
 func (c *cgroupCell) remove(int) error {
@@ -190,22 +199,40 @@ func killCgroup(dir string) error {
 // killEach kills each process of the cgroup and below; it reports whether
 // there was none.
 func killEach(dir string) bool {
-	none := true
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	pids, _ := cgroupPIDs(dir, math.MaxInt)
+	for _, pid := range pids {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	return len(pids) == 0
+}
+
+// cgroupPIDs lists the processes of the cgroup and below, at most so many. Its
+// error is about dir itself: cgroups below come and go.
+func cgroupPIDs(dir string, most int) ([]int, error) {
+	var pids []int
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil && path == dir {
+			return err
+		}
 		if err != nil || !d.IsDir() {
 			return nil
 		}
-		procs, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+		procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+		if err != nil && path == dir {
+			return err
+		}
 		for _, field := range strings.Fields(string(procs)) {
+			if len(pids) >= most {
+				return fs.SkipAll
+			}
 			// 0 stands for a process outside our pid namespace.
 			if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
-				none = false
-				_ = unix.Kill(pid, unix.SIGKILL)
+				pids = append(pids, pid)
 			}
 		}
 		return nil
 	})
-	return none
+	return pids, err
 }
 
 func cgroupEmpty(dir string) bool {

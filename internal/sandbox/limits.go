@@ -8,21 +8,24 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Limits bound one child and all it spawns. Zero means no limit.
 type Limits struct {
-	Processes int     // tasks at once; needs the pids controller
-	Memory    int64   // bytes; without the memory controller RLIMIT_DATA of each process
-	CPU       float64 // CPUs, 1.5 is one and a half; needs the cpu controller
-	Files     uint64  // open files of each process, RLIMIT_NOFILE
+	Processes int           // tasks at once; needs the pids controller
+	Memory    int64         // bytes; without the memory controller RLIMIT_DATA of each process
+	CPU       float64       // CPUs, 1.5 is one and a half; needs the cpu controller
+	Files     uint64        // open files of each process, RLIMIT_NOFILE
+	FileSize  int64         // bytes that a file may grow to, RLIMIT_FSIZE
+	CPUTime   time.Duration // CPU time of each process, RLIMIT_CPU; whole seconds, rounded up
 }
 
 // Limit tells how one limit is enforced on this machine.
 type Limit struct {
-	Name   string `json:"name"`          // "processes", "memory", "cpu", "files"
+	Name   string `json:"name"`          // "processes", "memory", "cpu", "files", "file size", "CPU time"
 	By     string `json:"by"`            // "pids.max", "RLIMIT_DATA"; empty if it is not enforced
 	Reason string `json:"reason"`        // why so
 	Fix    string `json:"fix,omitempty"` // what would enforce it better
@@ -74,8 +77,8 @@ func (l Limits) writeCgroup(dir string, has map[string]bool) error {
 
 // setRlimits bounds one process; what it starts inherits them.
 func (l Limits) setRlimits(pid int, memory bool) error {
-	set := func(what int, name string, value uint64) error {
-		err := unix.Prlimit(pid, what, &unix.Rlimit{Cur: value, Max: value}, nil)
+	between := func(what int, name string, value, hard uint64) error {
+		err := unix.Prlimit(pid, what, &unix.Rlimit{Cur: value, Max: hard}, nil)
 		if err == unix.EPERM {
 			// Only root may raise it: the child keeps the lower one it has.
 			return nil
@@ -85,6 +88,7 @@ func (l Limits) setRlimits(pid int, memory bool) error {
 		}
 		return nil
 	}
+	set := func(what int, name string, value uint64) error { return between(what, name, value, value) }
 	errs := []error{set(unix.RLIMIT_CORE, "RLIMIT_CORE", 0)}
 	if l.Files > 0 {
 		errs = append(errs, set(unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", l.Files))
@@ -92,7 +96,27 @@ func (l Limits) setRlimits(pid int, memory bool) error {
 	if memory && l.Memory > 0 {
 		errs = append(errs, set(unix.RLIMIT_DATA, "RLIMIT_DATA", uint64(l.Memory)))
 	}
+	if l.FileSize > 0 {
+		errs = append(errs, set(unix.RLIMIT_FSIZE, "RLIMIT_FSIZE", uint64(l.FileSize)))
+	}
+	if s := l.cpuSeconds(); s > 0 {
+		// SIGXCPU tells why; SIGKILL follows at the hard limit for who ignores it.
+		errs = append(errs, between(unix.RLIMIT_CPU, "RLIMIT_CPU", s, s+1))
+	}
 	return errors.Join(errs...)
+}
+
+func (l Limits) cpuSeconds() uint64 { return uint64((l.CPUTime + time.Second - 1) / time.Second) }
+
+// explain tells which limit a signal stands for; empty if none.
+func (l Limits) explain(sig unix.Signal) string {
+	switch {
+	case sig == unix.SIGXCPU && l.CPUTime > 0:
+		return fmt.Sprintf("it used up its %d s of CPU time", l.cpuSeconds())
+	case sig == unix.SIGXFSZ && l.FileSize > 0:
+		return fmt.Sprintf("a file would have grown beyond %d bytes", l.FileSize)
+	}
+	return ""
 }
 
 func (c *cgroupPen) limits() []Limit {
@@ -118,5 +142,7 @@ func rlimitsOnly(why string) []Limit {
 		{Name: "memory", By: "RLIMIT_DATA", Reason: why + "; each process is limited, not their sum"},
 		{Name: "cpu", Reason: why + "; not limited but by the deadline"},
 		{Name: "files", By: "RLIMIT_NOFILE", Reason: "limit of each process"},
+		{Name: "file size", By: "RLIMIT_FSIZE", Reason: "limit of each file"},
+		{Name: "CPU time", By: "RLIMIT_CPU", Reason: "limit of each process"},
 	}
 }

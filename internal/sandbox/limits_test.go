@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMemoryLimit(t *testing.T) {
@@ -120,5 +121,30 @@ func TestNetNS(t *testing.T) {
 	lo, _ := out.ReadString('\n')
 	if strings.TrimSpace(devices) != "1" || !strings.Contains(lo, "UP") {
 		t.Errorf("devices %q, lo %q: want only lo, up", devices, lo)
+	}
+}
+
+func TestFileSizeLimit(t *testing.T) {
+	s := newSandbox(t, "")
+	dir := t.TempDir()
+	out, end := shell(t, s, "cd "+dir+" && head -c 4096 /dev/zero >fits && echo fits && exec head -c 200000 /dev/zero >big", Options{Limits: Limits{FileSize: 65536}})
+	if want := "killed by SIGXFSZ: a file would have grown beyond 65536 bytes"; out != "fits\n" || end.Reason != want {
+		t.Errorf("%q, %+v, want %q", out, end, want)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "big")); err != nil || info.Size() != 65536 {
+		t.Errorf("the file: %v, %v", info, err)
+	}
+}
+
+func TestCPUTimeLimit(t *testing.T) {
+	s := newSandbox(t, "")
+	_, end := shell(t, s, "while :; do :; done", Options{Limits: Limits{CPUTime: 10 * time.Millisecond}, Deadline: 60 * time.Second})
+	if want := "killed by SIGXCPU: it used up its 1 s of CPU time"; end.Reason != want {
+		t.Errorf("%+v, want %q", end, want)
+	}
+	// Who ignores the signal is killed a second later.
+	_, end = shell(t, s, "trap '' XCPU; while :; do :; done", Options{Limits: Limits{CPUTime: time.Second}, Deadline: 60 * time.Second})
+	if end.Signal != "SIGKILL" || strings.Contains(end.Reason, "deadline") {
+		t.Errorf("%+v, want SIGKILL by the kernel", end)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -40,6 +41,14 @@ func play(part string, args []string) error {
 		return playHungry()
 	case "play-breeder":
 		return playBreeder()
+	case "play-greeter":
+		return playGreeter(args)
+	case "play-caller":
+		return playCaller(args)
+	case "play-network":
+		_, err := NewNetwork()
+		fmt.Println(err)
+		return nil
 	}
 	return fmt.Errorf("no part %q", part)
 }
@@ -116,6 +125,33 @@ func playBreeder() error {
 	}
 	fmt.Println("never refused")
 	return nil
+}
+
+// playGreeter listens on the address and greets who comes.
+func playGreeter(args []string) error {
+	l, err := net.Listen("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening")
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(c, args[1])
+		c.Close()
+	}
+}
+
+// playCaller prints how it is greeted.
+func playCaller(args []string) error {
+	c, err := net.Dial("tcp", args[0])
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(os.Stdout, c)
+	return err
 }
 
 // newSandbox is a guarded one; tier "" is what the machine gives.

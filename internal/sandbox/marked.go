@@ -50,6 +50,11 @@ func (c *markedCell) attr(a *syscall.SysProcAttr) {
 
 func (c *markedCell) env() []string { return []string{mark + "=" + c.mark} }
 
+func (c *markedCell) pids(most int) ([]int, error) {
+	found := findMarked(func(mark string) bool { return mark == c.mark })
+	return found[:min(most, len(found))], nil
+}
+
 func (c *markedCell) kill(pid int) error {
 	if pid > 0 {
 		_ = unix.Kill(-pid, unix.SIGKILL)

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// raiseLoopback sets lo up in the network namespace of pid.
-func raiseLoopback(pid int) error {
+// raiseLoopbackOf sets lo up in the network namespace of pid.
+func raiseLoopbackOf(pid int) error {
 	result := make(chan error)
 	go func() {
 		// Never unlocked: the thread, which has changed namespace, ends here.
 		runtime.LockOSThread()
-		result <- raiseLoopbackHere(pid)
+		result <- enterAndRaise(pid)
 	}()
 	if err := <-result; err != nil {
 		return fmt.Errorf("setting loopback up in the child's network namespace: %w", err)
@@ -23,7 +23,7 @@ func raiseLoopback(pid int) error {
 	return nil
 }
 
-func raiseLoopbackHere(pid int) error {
+func enterAndRaise(pid int) error {
 	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
 	if err != nil {
 		return err
@@ -32,6 +32,11 @@ func raiseLoopbackHere(pid int) error {
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("setns: %w", err)
 	}
+	return raiseLoopback()
+}
+
+// raiseLoopback sets lo up in the network namespace of the calling thread.
+func raiseLoopback() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)

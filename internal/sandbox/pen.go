@@ -19,6 +19,8 @@ type cell interface {
 	attr(a *syscall.SysProcAttr)
 	// env is added to its environment.
 	env() []string
+	// pids lists the processes of the cell, at most so many.
+	pids(most int) ([]int, error)
 	// kill kills every process of the cell, whose first process had that pid.
 	// It may be called often.
 	kill(pid int) error

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -15,11 +16,12 @@ import (
 // Process is one child with all that it spawns. Its methods may be called
 // concurrently.
 type Process struct {
-	name string
-	cmd  *exec.Cmd
-	cell cell
-	log  *slog.Logger
-	done chan struct{} // closed when nothing of it is left
+	name   string
+	cmd    *exec.Cmd
+	cell   cell
+	limits Limits
+	log    *slog.Logger
+	done   chan struct{} // closed when nothing of it is left
 
 	mu     sync.Mutex
 	killed string // why we killed it; empty if we did not
@@ -35,6 +37,25 @@ type End struct {
 
 // PID is the process id of the first process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// maxPIDs bounds what PIDs returns.
+const maxPIDs = 8192
+
+// PIDs returns the process ids of the child and of all that it spawned, in
+// order, at most 8192 of them; none once it has ended.
+func (p *Process) PIDs() ([]int, error) {
+	select {
+	case <-p.done:
+		return nil, nil
+	default:
+	}
+	pids, err := p.cell.pids(maxPIDs)
+	if err != nil {
+		return nil, fmt.Errorf("listing the processes of sandbox %s: %w", p.name, err)
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
 
 // Name is the name it was started with.
 func (p *Process) Name() string { return p.name }
@@ -142,6 +163,9 @@ func (p *Process) finish(oom string) {
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		p.end.Signal = unix.SignalName(status.Signal())
 		p.end.Reason = "killed by " + p.end.Signal
+		if why := p.limits.explain(status.Signal()); why != "" {
+			p.end.Reason += ": " + why
+		}
 	}
 	switch {
 	case p.killed != "":

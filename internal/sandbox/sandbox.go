@@ -95,7 +95,13 @@ type Options struct {
 	Deadline time.Duration
 	// NetNS gives the child a network namespace of its own, with loopback up.
 	// It needs CAP_SYS_ADMIN.
-	NetNS  bool
+	NetNS bool
+	// Network is the network namespace that the child is born in; several
+	// children may share one. nil is the server's own.
+	Network *Network
+	// User is whom the child runs as, with HOME, USER, LOGNAME and SHELL where
+	// the command's environment has none; nil is the server's own user.
+	User   *User
 	Limits Limits
 }
 
@@ -112,7 +118,13 @@ func (s *Sandbox) Start(ctx context.Context, cmd *exec.Cmd, opts Options) (*Proc
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p := &Process{name: opts.Name, cmd: cmd, done: make(chan struct{}), log: s.log}
+	if opts.NetNS && opts.Network != nil {
+		return nil, fmt.Errorf("starting %s in sandbox %s: NetNS and Network exclude each other", cmd.Path, opts.Name)
+	}
+	if err := opts.User.check(); err != nil {
+		return nil, fmt.Errorf("starting %s in sandbox %s: %w", cmd.Path, opts.Name, err)
+	}
+	p := &Process{name: opts.Name, cmd: cmd, limits: opts.Limits, done: make(chan struct{}), log: s.log}
 	if err := s.reserve(p); err != nil {
 		return nil, err
 	}

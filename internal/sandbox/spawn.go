@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,11 +20,15 @@ func (s *Sandbox) spawn(p *Process, opts Options) error {
 		return err
 	}
 	p.cell = cell
-	if p.cmd.Env == nil {
-		p.cmd.Env = os.Environ()
+	inherited := p.cmd.Env == nil
+	env := slices.Clone(p.cmd.Env)
+	if inherited {
+		env = os.Environ()
 	}
-	p.cmd.Env = append(p.cmd.Env, cell.env()...)
-	s.thread.do(func() { err = s.startHeld(p, opts) })
+	p.cmd.Env = append(opts.User.env(env, inherited), cell.env()...)
+	s.thread.do(func() {
+		err = s.thread.in(opts.Network, func() error { return s.startHeld(p, opts) })
+	})
 	if err == nil {
 		return nil
 	}
@@ -44,6 +49,9 @@ func (s *Sandbox) startHeld(p *Process, opts Options) error {
 	attr.Ptrace = true
 	if opts.NetNS {
 		attr.Cloneflags |= unix.CLONE_NEWNET
+	}
+	if c := opts.User.credential(); c != nil {
+		attr.Credential = c
 	}
 	p.cell.attr(&attr)
 	p.cmd.SysProcAttr = &attr
@@ -119,5 +127,5 @@ func (s *Sandbox) prepare(pid int, opts Options) error {
 	if !opts.NetNS {
 		return nil
 	}
-	return raiseLoopback(pid)
+	return raiseLoopbackOf(pid)
 }

@@ -7,7 +7,8 @@ import "runtime"
 // (kernel/exit.c, reparent_leader), and ptrace is tied to a thread as well;
 // goroutines move between threads.
 type thread struct {
-	work chan func()
+	work  chan func()
+	stray bool // it is in a foreign network namespace; used on the thread only
 }
 
 func startThread() *thread {
