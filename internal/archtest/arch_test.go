@@ -36,6 +36,7 @@ var rooms = []room{
 	{dir: "internal/kernelviz/wire", floor: 1},
 	{dir: "internal/kernelviz/epoll", floor: 2},
 	{dir: "internal/kernelviz/uring", floor: 2},
+	{dir: "internal/kernelviz/process", floor: 2},
 	{dir: "internal/kernelviz/redirect", floor: 2},
 	{dir: "internal/kernelviz/tcp", floor: 2},
 	{dir: "internal/sandbox", floor: 3},
