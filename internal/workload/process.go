@@ -35,6 +35,8 @@ type Options struct {
 	ID string
 	// Deadline is when it is killed, counted from its start; 0 is never.
 	Deadline time.Duration
+	// Network is the network namespace that it lives in; nil is the server's.
+	Network *sandbox.Network
 	// Command is what is executed with the name of the workload added; nil is
 	// this binary with "workload".
 	Command []string
@@ -76,7 +78,9 @@ func Start(ctx context.Context, box *sandbox.Sandbox, name string, opts Options)
 		name: name, log: newLog(), in: pipes.in, tail: &tail{},
 		turn: make(chan struct{}, 1), done: make(chan struct{}), waiting: map[uint64]chan control.Message{},
 	}
-	p.box, err = box.Start(ctx, cmd, sandbox.Options{Name: opts.ID, Deadline: opts.Deadline, Limits: k.limits})
+	p.box, err = box.Start(ctx, cmd, sandbox.Options{
+		Name: opts.ID, Deadline: opts.Deadline, Network: opts.Network, Limits: k.limits,
+	})
 	pipes.closeChild()
 	if err != nil {
 		pipes.closeParent()

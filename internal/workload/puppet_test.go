@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -66,7 +67,7 @@ func TestFreshPuppetHasNothingOpen(t *testing.T) {
 func TestPuppetRefuses(t *testing.T) {
 	p := start(t, "puppet")
 	for action, want := range map[string]string{
-		`{"op":"frobnicate"}`:                      `unknown_op: unknown op "frobnicate"; the puppet knows epoll_create, make, add, ctl, ready, drain, wait, close, dup, cycle`,
+		`{"op":"frobnicate"}`:                      `unknown_op: unknown op "frobnicate"; the puppet knows epoll_create, make, add, ctl, ready, drain, write, read, wait, close, dup, dup_add, cycle`,
 		`{"op":"close"}`:                           `bad_action: op close needs field "fd"`,
 		`{"op":"close","fd":5,"epfd":3}`:           `bad_action: op close has no field "epfd"; it takes fd`,
 		`{"op":"close","fdd":5}`:                   `bad_action: the action does not fit: json: unknown field "fdd"`,
@@ -74,6 +75,11 @@ func TestPuppetRefuses(t *testing.T) {
 		`{"op":"make","what":"eventfd","n":10001}`: `bad_action: n is 10001, want 1 to 10000`,
 		`{"op":"wait","epfd":3,"thread":17}`:       `bad_action: thread is 17, want 1 to 16`,
 		`{"op":"close","fd":1}`:                    `not_ours: fd 1 is the puppet's line to the server; use an fd that the puppet made, 3 or above`,
+		`{"op":"write","fd":2}`:                    `not_ours: fd 2 is the puppet's line to the server; use an fd that the puppet made, 3 or above`,
+		`{"op":"write","fd":4,"n":65}`:             `bad_action: n is 65, want 1 to 64`,
+		`{"op":"read","fd":4,"n":0}`:               `bad_action: n is 0, want 1 to 4096`,
+		`{"op":"dup_add","fd":4,"n":2}`:            `bad_action: op dup_add needs field "epfd"`,
+		`{"op":"dup_add","epfd":3,"fd":0}`:         `not_ours: fd 0 is the puppet's line to the server; use an fd that the puppet made, 3 or above`,
 		`[]`:                                       `bad_action: the action is not a JSON object: json: cannot unmarshal array into Go value of type map[string]json.RawMessage`,
 		`{"op":"ctl","epfd":3,"ctl":"rm","fd":4}`:  `bad_action: unknown ctl "rm"; known are add, mod, del`,
 	} {
@@ -91,4 +97,123 @@ func TestPuppetRefuses(t *testing.T) {
 		t.Error("an action of 70,000 bytes was taken")
 	}
 	act(t, p, `{"op":"epoll_create"}`) // and it lives
+}
+
+// TestDupAdd: the keys are the same file under rising fds, so the tree's order,
+// which fdinfo lists, is that of the fds.
+func TestDupAdd(t *testing.T) {
+	p := start(t, "puppet")
+	act(t, p, `{"op":"epoll_create"}`)
+	act(t, p, `{"op":"make","what":"eventfd"}`)
+	r, lines := act(t, p, `{"op":"dup_add","epfd":3,"fd":4,"n":50}`)
+	if len(r.FDs) != 50 || len(r.Seqs) != 100 || r.FDs[0] != 5 || !slices.IsSorted(r.FDs) || r.Stopped != nil {
+		t.Fatalf("made %v with %d calls, stopped %v", r.FDs, len(r.Seqs), r.Stopped)
+	}
+	if want := "epoll_ctl(3, EPOLL_CTL_ADD, 5, {events=EPOLLIN, data={u32=5, u64=5}}) = 0"; lines[0] != "dup(4) = 5" || lines[1] != want {
+		t.Errorf("told %q", lines[:2])
+	}
+	info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/3", p.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed []int
+	for _, m := range tfdRE.FindAllStringSubmatch(string(info), -1) {
+		fd, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed = append(listed, fd)
+	}
+	if !slices.Equal(listed, r.FDs) {
+		t.Errorf("the tree has %v, want %v", listed, r.FDs)
+	}
+	act(t, p, `{"op":"ready","fd":4}`)
+	if s := knows(t, p); len(s.Epolls[0].Ready) != 50 || len(s.Epolls[0].Items) != 50 {
+		t.Errorf("state = %+v", s.Epolls)
+	}
+	r, _ = act(t, p, `{"op":"dup_add","epfd":4,"fd":4,"n":2}`) // not an instance
+	if len(r.FDs) != 1 || r.Stopped == nil || r.Stopped.Message != "made 1 of 2 (dup), then epoll_ctl failed: EINVAL (Invalid argument)" {
+		t.Errorf("result = %+v, stopped %v", r, r.Stopped)
+	}
+}
+
+// TestUnreadData: what is left unread is reported again and again by a level,
+// and only when more arrives by an edge.
+func TestUnreadData(t *testing.T) {
+	for _, what := range []string{"pipe", "unix", "tcp", "eventfd"} {
+		t.Run(what, func(t *testing.T) {
+			p := start(t, "puppet")
+			act(t, p, `{"op":"epoll_create"}`)
+			r, _ := act(t, p, `{"op":"add","epfd":3,"what":"`+what+`","events":["EPOLLIN","EPOLLET"]}`)
+			do := func(format string) []string {
+				_, lines := act(t, p, strings.ReplaceAll(format, "FD", strconv.Itoa(r.FDs[0])))
+				return lines
+			}
+			wait := func(want string) {
+				t.Helper()
+				lines := do(`{"op":"wait","epfd":3,"timeout":0}`)
+				if last := lines[len(lines)-1]; !strings.HasSuffix(last, want) {
+					t.Errorf("told %q, want %q", last, want)
+				}
+				if s := knows(t, p); s.Surprises > 0 || !s.Epolls[0].ReadyKnown {
+					t.Errorf("state = %+v", s)
+				}
+			}
+			do(`{"op":"write","fd":FD,"n":3}`)
+			wait("= 1")
+			if what != "eventfd" {
+				do(`{"op":"read","fd":FD,"n":1}`)
+			}
+			wait("= 0")
+			if !readable(t, p, r.FDs[0]) {
+				t.Error("nothing is left")
+			}
+			do(`{"op":"write","fd":FD}`)
+			wait("= 1")
+			lines := do(`{"op":"drain","fd":FD}`)
+			if last := lines[len(lines)-1]; !strings.HasSuffix(last, "EAGAIN (Resource temporarily unavailable)") {
+				t.Errorf("drain ends with %q", last)
+			}
+			if readable(t, p, r.FDs[0]) {
+				t.Error("something is left")
+			}
+		})
+	}
+}
+
+func readable(t *testing.T, p *Process, fd int) bool {
+	t.Helper()
+	for _, f := range knows(t, p).FDs {
+		if f.FD == fd {
+			return f.Readable
+		}
+	}
+	t.Fatalf("fd %d is not known", fd)
+	return false
+}
+
+// TestWritesOneByOne: a thread that sleeps returns once for each write.
+func TestWritesOneByOne(t *testing.T) {
+	p := start(t, "puppet")
+	act(t, p, `{"op":"epoll_create"}`)
+	act(t, p, `{"op":"add","epfd":3,"what":"pipe","events":["EPOLLIN","EPOLLET"]}`)
+	for _, n := range []string{"1", "2", "3"} {
+		act(t, p, `{"op":"wait","epfd":3,"thread":`+n+`}`)
+	}
+	act(t, p, `{"op":"write","fd":5,"n":3}`) // the write end
+	if s := knows(t, p); len(s.Threads) != 0 || s.Surprises != 0 || !s.Epolls[0].ReadyKnown || len(s.Epolls[0].Ready) != 0 {
+		t.Errorf("state = %+v", s)
+	}
+	_, err := try(t, p, `{"op":"write","fd":4,"n":62}`)
+	var e *Error
+	if !errors.As(err, &e) || e.Code != "not_possible" || e.Fix != "read or drain it first" {
+		t.Errorf("62 more: %v", err)
+	}
+	_, err = try(t, p, `{"op":"make","what":"timerfd"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = try(t, p, `{"op":"write","fd":6}`); !errors.As(err, &e) || e.Code != "not_possible" {
+		t.Errorf("write to a timerfd: %v", err)
+	}
 }

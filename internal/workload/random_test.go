@@ -38,8 +38,8 @@ func driveAtRandom(t *testing.T, r *rand.Rand) (woken int) {
 	for range 400 {
 		s := knows(t, p)
 		fd := s.FDs[r.IntN(len(s.FDs))]
-		action := randomAction(r, fd.FD)
-		if fd.Kind == "udp" && fd.Readable && strings.Contains(action, "ready") {
+		action := randomAction(r, fd.FD, string(fd.Kind))
+		if fd.Kind == "udp" && fd.Readable && (strings.Contains(action, "ready") || strings.Contains(action, "write")) {
 			continue // of a second datagram nobody can tell when it has arrived
 		}
 		asleep := len(s.Threads)
@@ -66,10 +66,10 @@ func driveAtRandom(t *testing.T, r *rand.Rand) (woken int) {
 	return woken
 }
 
-func randomAction(r *rand.Rand, fd int) string {
+func randomAction(r *rand.Rand, fd int, kind string) string {
 	epfd := 3 + r.IntN(2)
 	events := []string{`"EPOLLIN"`, `"EPOLLIN","EPOLLET"`, `"EPOLLIN","EPOLLONESHOT"`, `"EPOLLOUT","EPOLLET"`, `"EPOLLIN","EPOLLEXCLUSIVE"`, `"EPOLLRDHUP"`}[r.IntN(6)]
-	switch r.IntN(11) {
+	switch r.IntN(15) {
 	case 0, 1:
 		return fmt.Sprintf(`{"op":"ctl","epfd":%d,"ctl":"add","fd":%d,"events":[%s],"data":%d}`, epfd, fd, events, r.Uint32())
 	case 2:
@@ -80,6 +80,20 @@ func randomAction(r *rand.Rand, fd int) string {
 		return fmt.Sprintf(`{"op":"ready","fd":%d}`, fd)
 	case 6, 9:
 		return fmt.Sprintf(`{"op":"drain","fd":%d}`, fd)
+	case 10:
+		n := 1 + r.IntN(3)
+		if kind == "udp" {
+			n = 1
+		}
+		return fmt.Sprintf(`{"op":"write","fd":%d,"n":%d}`, fd, n)
+	case 11:
+		return fmt.Sprintf(`{"op":"read","fd":%d,"n":%d}`, fd, 1+r.IntN(2)*7)
+	case 12:
+		return fmt.Sprintf(`{"op":"dup_add","epfd":%d,"fd":%d,"n":%d,"events":[%s]}`, epfd, fd, 1+r.IntN(2), events)
+	case 13:
+		if fd > 4 {
+			return fmt.Sprintf(`{"op":"close","fd":%d}`, fd)
+		}
 	case 7, 8:
 		return fmt.Sprintf(`{"op":"wait","epfd":%d,"maxevents":%d,"timeout":-1,"thread":%d}`, epfd, 1+r.IntN(4), 1+r.IntN(4))
 	}

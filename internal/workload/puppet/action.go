@@ -1,6 +1,7 @@
 package puppet
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -44,6 +45,10 @@ const (
 	maxN       = 10_000
 	maxEvents  = 10_000
 	maxThreads = 16
+	// maxUnread is how many bytes op write leaves to be read: buffers never fill,
+	// so that writers stay writable (package oracle).
+	maxUnread = 64
+	maxRead   = 4096
 )
 
 // op is an action that the puppet knows.
@@ -51,20 +56,24 @@ type op struct {
 	name   string
 	fields []string // taken, beside op
 	needs  []string // of those, the ones that must be there
+	maxN   int      // bound of n; 0 is maxN
 	run    func(*Puppet, *Action) error
 }
 
 var ops = []op{
-	{"epoll_create", nil, nil, (*Puppet).doEpollCreate},
-	{"make", []string{"what", "n"}, []string{"what"}, (*Puppet).doMake},
-	{"add", []string{"epfd", "what", "n", "events"}, []string{"epfd", "what"}, (*Puppet).doAdd},
-	{"ctl", []string{"epfd", "ctl", "fd", "events", "data"}, []string{"epfd", "ctl", "fd"}, (*Puppet).doCtl},
-	{"ready", []string{"fd"}, []string{"fd"}, (*Puppet).doReady},
-	{"drain", []string{"fd"}, []string{"fd"}, (*Puppet).doDrain},
-	{"wait", []string{"epfd", "maxevents", "timeout", "thread"}, []string{"epfd"}, (*Puppet).doWait},
-	{"close", []string{"fd"}, []string{"fd"}, (*Puppet).doClose},
-	{"dup", []string{"fd"}, []string{"fd"}, (*Puppet).doDup},
-	{"cycle", nil, nil, (*Puppet).doCycle},
+	{name: "epoll_create", run: (*Puppet).doEpollCreate},
+	{name: "make", fields: []string{"what", "n"}, needs: []string{"what"}, run: (*Puppet).doMake},
+	{name: "add", fields: []string{"epfd", "what", "n", "events"}, needs: []string{"epfd", "what"}, run: (*Puppet).doAdd},
+	{name: "ctl", fields: []string{"epfd", "ctl", "fd", "events", "data"}, needs: []string{"epfd", "ctl", "fd"}, run: (*Puppet).doCtl},
+	{name: "ready", fields: []string{"fd"}, needs: []string{"fd"}, run: (*Puppet).doReady},
+	{name: "drain", fields: []string{"fd"}, needs: []string{"fd"}, run: (*Puppet).doDrain},
+	{name: "write", fields: []string{"fd", "n"}, needs: []string{"fd"}, maxN: maxUnread, run: (*Puppet).doWrite},
+	{name: "read", fields: []string{"fd", "n"}, needs: []string{"fd"}, maxN: maxRead, run: (*Puppet).doRead},
+	{name: "wait", fields: []string{"epfd", "maxevents", "timeout", "thread"}, needs: []string{"epfd"}, run: (*Puppet).doWait},
+	{name: "close", fields: []string{"fd"}, needs: []string{"fd"}, run: (*Puppet).doClose},
+	{name: "dup", fields: []string{"fd"}, needs: []string{"fd"}, run: (*Puppet).doDup},
+	{name: "dup_add", fields: []string{"epfd", "fd", "n", "events"}, needs: []string{"epfd", "fd"}, run: (*Puppet).doDupAdd},
+	{name: "cycle", run: (*Puppet).doCycle},
 }
 
 // parse decodes an action strictly and finds its op.
@@ -91,19 +100,19 @@ func parse(data json.RawMessage) (*Action, *op, error) {
 			return nil, nil, control.Errorf("bad_action", "op %s needs field %q", o.name, name)
 		}
 	}
-	if err := a.check(); err != nil {
+	if err := a.check(o); err != nil {
 		return nil, nil, err
 	}
 	return &a, o, nil
 }
 
-func (a *Action) check() error {
+func (a *Action) check(o *op) error {
 	for _, v := range []struct {
 		name     string
 		value    *int
 		min, max int
 	}{
-		{"n", a.N, 1, maxN},
+		{"n", a.N, 1, cmp.Or(o.maxN, maxN)},
 		{"epfd", a.EpFD, -1, 1 << 30},
 		{"fd", a.FD, -1, 1 << 30},
 		{"maxevents", a.MaxEvents, -1, maxEvents},

@@ -117,14 +117,10 @@ func (p *Puppet) write(fd int, data []byte, adds int) syscall.Errno {
 	return p.leave(e, c.int(len(data)).end(), n, errnoOf(err), "")
 }
 
-// read reads once, as much as a counter has or the buffer holds.
-func (p *Puppet) read(fd int) (int, syscall.Errno) {
+// read reads once, at most size bytes of the buffer's.
+func (p *Puppet) read(fd, size int) (int, syscall.Errno) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	size := len(p.buf)
-	if k := p.table.Kind(fd); k == oracle.Eventfd || k == oracle.Timerfd {
-		size = 8
-	}
 	e := p.begin()
 	n, err := unix.Read(fd, p.buf[:size])
 	errno := errnoOf(err)
@@ -206,6 +202,18 @@ func (p *Puppet) kind(fd int) oracle.Kind {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.table.Kind(fd)
+}
+
+// counts reports whether a read of fd takes a whole count of 8 bytes.
+func (p *Puppet) counts(fd int) bool {
+	k := p.kind(fd)
+	return k == oracle.Eventfd || k == oracle.Timerfd
+}
+
+func (p *Puppet) pending(fd int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.table.Pending(fd)
 }
 
 func (p *Puppet) writeEnd(fd int) bool {

@@ -29,9 +29,42 @@ func (p *Puppet) doAdd(a *Action) error {
 	if a.Events == nil {
 		events = unix.EPOLLIN
 	}
-	return p.makeEach(a.What, or(a.N, 1), func(fd int) error {
-		return failure("epoll_ctl", p.epollCtl(*a.EpFD, unix.EPOLL_CTL_ADD, fd, events, uint64(fd)))
-	})
+	return p.makeEach(a.What, or(a.N, 1), func(fd int) error { return p.addOne(*a.EpFD, fd, events) })
+}
+
+// addOne lets threads that it woke return before the next.
+func (p *Puppet) addOne(epfd, fd int, events uint32) error {
+	defer p.settle()
+	return failure("epoll_ctl", p.epollCtl(epfd, unix.EPOLL_CTL_ADD, fd, events, uint64(fd)))
+}
+
+// doDupAdd adds the same file again and again: the keys differ only in the fd,
+// which rises, so the tree's order is known beforehand.
+func (p *Puppet) doDupAdd(a *Action) error {
+	events, err := mask(a.Events)
+	if err != nil {
+		return err
+	}
+	if a.Events == nil {
+		events = unix.EPOLLIN
+	}
+	if err := ours(*a.FD); err != nil {
+		return err
+	}
+	n := or(a.N, 1)
+	for range n {
+		fd, errno := p.dup(*a.FD)
+		err := failure("dup", errno)
+		if err == nil {
+			p.made = append(p.made, fd)
+			err = p.addOne(*a.EpFD, fd, events)
+		}
+		if err != nil {
+			p.stop("dup", n, err)
+			return nil
+		}
+	}
+	return nil
 }
 
 func (p *Puppet) doCtl(a *Action) error {
@@ -58,6 +91,10 @@ func (p *Puppet) doReady(a *Action) error {
 	if err := ours(fd); err != nil {
 		return err
 	}
+	return p.makeReady(fd)
+}
+
+func (p *Puppet) makeReady(fd int) error {
 	switch kind := p.kind(fd); kind {
 	case oracle.Eventfd, "": // what is not open gives EBADF
 		p.write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}, 1)
@@ -88,6 +125,54 @@ func (p *Puppet) readyByPeer(fd int, kind oracle.Kind) error {
 	return nil
 }
 
+// doWrite is doReady n times: more arrives while something is unread. Of a
+// pipe it takes either end.
+func (p *Puppet) doWrite(a *Action) error {
+	fd, n := *a.FD, or(a.N, 1)
+	if err := ours(fd); err != nil {
+		return err
+	}
+	if p.writeEnd(fd) {
+		reader, ok := p.peer(fd)
+		if !ok {
+			p.write(fd, []byte("x"), 1) // the kernel's to refuse
+			return nil
+		}
+		fd = reader
+	}
+	kind := p.kind(fd)
+	if kind == oracle.Timerfd {
+		return control.Errorf("not_possible", "fd %d is a timerfd: nobody writes to it; op ready arms it", fd)
+	}
+	if unread := p.pending(fd); kind != oracle.Eventfd && unread+n > maxUnread {
+		return &control.Error{
+			Code:    "not_possible",
+			Message: fmt.Sprintf("fd %d has %d bytes unread, and %d more would be above %d", fd, unread, n, maxUnread),
+			Fix:     "read or drain it first",
+		}
+	}
+	for range n {
+		if err := p.makeReady(fd); err != nil {
+			return err
+		}
+		p.settle()
+	}
+	return nil
+}
+
+// doRead reads once. What is beyond n stays.
+func (p *Puppet) doRead(a *Action) error {
+	if err := ours(*a.FD); err != nil {
+		return err
+	}
+	n := 1
+	if p.counts(*a.FD) {
+		n = 8
+	}
+	p.read(*a.FD, or(a.N, n))
+	return nil
+}
+
 // maxReads bounds one drain: 4 MB.
 const maxReads = 1000
 
@@ -95,8 +180,12 @@ func (p *Puppet) doDrain(a *Action) error {
 	if err := ours(*a.FD); err != nil {
 		return err
 	}
+	size := len(p.buf)
+	if p.counts(*a.FD) {
+		size = 8
+	}
 	for range maxReads {
-		if n, errno := p.read(*a.FD); errno != 0 && errno != unix.ECONNRESET || n == 0 {
+		if n, errno := p.read(*a.FD, size); errno != 0 && errno != unix.ECONNRESET || n == 0 {
 			return nil
 		}
 	}

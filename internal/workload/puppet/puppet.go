@@ -61,7 +61,7 @@ type Puppet struct {
 }
 
 func newPuppet(out *control.Out) *Puppet {
-	return &Puppet{out: out, tid: unix.Gettid(), table: oracle.New(), buf: make([]byte, 4096)}
+	return &Puppet{out: out, tid: unix.Gettid(), table: oracle.New(), buf: make([]byte, maxRead)}
 }
 
 // Do carries out one action.

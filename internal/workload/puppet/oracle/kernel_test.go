@@ -205,6 +205,47 @@ func (l *life) ready() {
 	l.logf("ready %d", fd)
 }
 
+// more writes several times, without waiting for a reader.
+func (l *life) more() {
+	fd, ok := l.pick(func(k Kind) bool { return k == Eventfd || k == Pipe || k == Unix })
+	if !ok {
+		return
+	}
+	data, to := []byte("x"), fd
+	if l.table.Kind(fd) == Eventfd {
+		data = []byte{1, 0, 0, 0, 0, 0, 0, 0}
+	} else if to, ok = l.table.Peer(fd); !ok || l.table.WriteEnd(fd) || l.table.Pending(fd) > 20 {
+		return
+	}
+	n := 2 + l.r.IntN(4)
+	for range n {
+		_, err := unix.Write(to, data)
+		l.must(err)
+		l.table.Wrote(to, 1)
+	}
+	l.logf("%d writes for %d", n, fd)
+}
+
+// read leaves something behind, mostly.
+func (l *life) read() {
+	fd, ok := l.pick(func(k Kind) bool { return k != Epoll })
+	if !ok {
+		return
+	}
+	size := 1 + l.r.IntN(3)
+	if k := l.table.Kind(fd); k == Eventfd || k == Timerfd {
+		size = 8
+	}
+	n, err := unix.Read(fd, make([]byte, size))
+	l.logf("read %d size %d: %d %v", fd, size, n, err)
+	if err == unix.ECONNRESET {
+		l.table.ReadReset(fd)
+	}
+	if err == nil {
+		l.table.Read(fd, n)
+	}
+}
+
 func (l *life) drain() {
 	fd, ok := l.pick(func(k Kind) bool { return k != Epoll })
 	if !ok {
@@ -308,7 +349,7 @@ func TestForetellsEpollWait(t *testing.T) {
 	for seed := range seeds {
 		l := &life{t: t, r: rand.New(rand.NewPCG(uint64(seed), 7)), table: New()}
 		for range steps {
-			[]func(){l.make, l.ctl, l.ctl, l.ctl, l.ready, l.ready, l.drain, l.close, l.dup, l.wait, l.wait}[l.r.IntN(11)]()
+			[]func(){l.make, l.ctl, l.ctl, l.ctl, l.ready, l.ready, l.more, l.read, l.read, l.drain, l.close, l.dup, l.wait, l.wait}[l.r.IntN(14)]()
 		}
 		for _, ep := range l.table.State().Epolls {
 			if !ep.ReadyKnown {
