@@ -17,6 +17,12 @@ export function tierReason(tier: Tier, tiers: readonly Tier[]): string {
   return t(key, { reason: tier.reason, chosen: chosen ? tierLabel(chosen) : "" });
 }
 
+/** capabilityName is what a lab needs, in words: a capability, "root" or "tool:NAME". */
+export function capabilityName(name: string): string {
+  const key = `capability.${name}`;
+  return isKey(key) ? t(key) : name.replace(/^tool:/, "");
+}
+
 export function capabilityTitle(c: Capability): string {
   const key = `capability.${c.name}`;
   return isKey(key) ? t(key) : c.name;

@@ -1,6 +1,6 @@
 // The current route, kept in step with the address bar.
 
-import { formatRoute, parseRoute, type Look, type Route } from "./route";
+import { formatRoute, parseRoute, plainLook, type Look, type Route } from "./route";
 
 let current = $state.raw<Route>(parseRoute(location.hash));
 
@@ -26,10 +26,24 @@ export function look(change: Partial<Look>): void {
   replace({ ...r, look: { ...r.look, ...change } });
 }
 
+/** labLink is the address of a lesson, for the learner and the language of this one. */
+export function labLink(lab: string): string {
+  const r = current;
+  const kept = r.page === "lab" ? r.learner : null;
+  const lang = r.page === "home" ? r.lang : r.look.lang;
+  return formatRoute({ page: "lab", lab, step: null, learner: kept, look: { ...plainLook, lang } });
+}
+
 /** atStep changes the step that the link of a lesson names. */
 export function atStep(step: string | null): void {
   const r = current;
   if (r.page === "lab" && r.step !== step) replace({ ...r, step });
+}
+
+/** asMyself takes the learner out of the link. */
+export function asMyself(): void {
+  const r = current;
+  if (r.page === "lab" && r.learner) replace({ ...r, learner: null });
 }
 
 export function setRouteLang(lang: string): void {

@@ -5,6 +5,7 @@ import { EpollModel, parseHeader, type SceneCounts, type SceneWords } from "../c
 import { t } from "../i18n/index.svelte";
 import type { RequestError } from "../net/client";
 import type { Detail, Message, View } from "../net/messages";
+import type { Look } from "./route";
 import { session, type Frames } from "./session.svelte";
 import { Stage, type Mode } from "./stage";
 
@@ -70,6 +71,11 @@ export class Watching implements Frames {
       },
       reduced,
     );
+  }
+
+  /** begin with what a link says: the node with the focus, the part that is shown. */
+  begin({ fd, lo, hi }: Pick<Look, "fd" | "lo" | "hi">): void {
+    this.stage.begin(fd, lo !== null && hi !== null ? { lo, hi } : null);
   }
 
   close(): void {

@@ -1,0 +1,181 @@
+// The lab that this page has open: its state as the server tells it, and what
+// the learner asks for. The lesson's text is not in here.
+
+import { RequestError } from "../net/client";
+import type { LabRequest, LabState, Message } from "../net/messages";
+import { session, type Labs } from "../ui/session.svelte";
+import { OutputLog } from "./output";
+import { newlyDone, newlyOpen } from "./steps";
+
+const saveAfterMs = 600;
+const actTimeout = 60_000;
+const buildTimeout = 120_000;
+
+/** Saving says whether the server has all that the learner wrote. */
+export type Saving = "saved" | "saving" | "failed";
+
+type Asked = Exclude<LabRequest, { type: "lab" }>;
+
+export class Lab implements Labs {
+  state = $state.raw<LabState | null>(null);
+  /** What the learner's program wrote. */
+  log = $state.raw<OutputLog>(OutputLog.empty);
+  /** Why the lab could not be opened. */
+  failure = $state.raw<RequestError | null>(null);
+  /** Names of what was asked for and not answered yet. */
+  busy = $state.raw<ReadonlySet<string>>(new Set());
+  /** Steps that were ticked while this page looked on. */
+  ticked = $state.raw<ReadonlySet<string>>(new Set());
+  saving = $state<Saving>("saved");
+  /** Raised when the server's drafts replace what the editor shows. */
+  draftsRead = $state(0);
+
+  /** Told of steps that were ticked, and of those whose tick went. */
+  onchange: (done: string[], open: string[]) => void = () => {};
+
+  private readonly drafts = new Map<string, string>();
+  private readonly unsaved = new Set<string>();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    readonly id: string,
+    readonly learner: string,
+  ) {}
+
+  open(): void {
+    session.labs = this;
+    this.failure = null;
+    session.client.lab(this.id, this.learner);
+  }
+
+  close(): void {
+    void this.save();
+    if (session.labs === this) session.labs = null;
+    session.client.leave(this.id);
+  }
+
+  // ---- what the server says ----
+
+  lab(m: Message<"lab">): void {
+    if (m.lab !== this.id) return;
+    const before = this.state;
+    this.failure = null;
+    this.state = m.state;
+    if (m.state.drafts) this.readDrafts(m.state.drafts);
+    const done = newlyDone(before, m.state);
+    const open = newlyOpen(before, m.state);
+    if (before && before.attempt !== m.state.attempt) this.ticked = new Set();
+    if (done.length > 0 || open.length > 0) {
+      this.ticked = new Set([...this.ticked, ...done].filter((id) => !open.includes(id)));
+      this.onchange(done, open);
+    }
+  }
+
+  output(m: Message<"output">): void {
+    if (m.lab === this.id) this.log = this.log.add(m);
+  }
+
+  failed(e: RequestError): void {
+    if (e.lab === this.id) this.failure = e;
+  }
+
+  // ---- what the learner does ----
+
+  /** act carries out an action; it gives the fd to focus and the terminal typed into. */
+  async act(action: string): Promise<{ fd: number | null; terminal: number } | null> {
+    const done = await this.ask(action, { type: "act", lab: this.id, action }, actTimeout);
+    return done?.result ?? null;
+  }
+
+  predict(step: string, answer: { choice: string } | { fd: number }): Promise<unknown> {
+    return this.ask(`predict ${step}`, { type: "predict", lab: this.id, step, ...answer });
+  }
+
+  hint(step: string): Promise<unknown> {
+    return this.ask(`hint ${step}`, { type: "hint", lab: this.id, step });
+  }
+
+  retry(step: string): Promise<unknown> {
+    return this.ask(`retry ${step}`, { type: "retry", lab: this.id, step });
+  }
+
+  fresh(): Promise<unknown> {
+    return this.ask("fresh", { type: "fresh", lab: this.id }, actTimeout);
+  }
+
+  reset(): Promise<unknown> {
+    return this.ask("reset", { type: "reset", lab: this.id }, actTimeout);
+  }
+
+  async build(): Promise<void> {
+    await this.save();
+    await this.ask("build", { type: "build", lab: this.id, run: true }, buildTimeout);
+  }
+
+  kill(): Promise<unknown> {
+    return this.ask("kill", { type: "kill", lab: this.id });
+  }
+
+  // ---- drafts ----
+
+  /** textOf is the newest text of a file; undefined where there is no draft. */
+  textOf(file: string): string | undefined {
+    return this.drafts.get(file);
+  }
+
+  /** draft keeps a text here at once, and on the server when the learner pauses. */
+  draft(file: string, text: string): void {
+    if (this.drafts.get(file) === text) return;
+    this.drafts.set(file, text);
+    this.unsaved.add(file);
+    this.saving = "saving";
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.save(), saveAfterMs);
+  }
+
+  /** save sends what was not sent; what a lost connection kept back is sent with the next. */
+  async save(): Promise<void> {
+    clearTimeout(this.timer);
+    const files = [...this.unsaved];
+    await Promise.all(files.map((f) => this.saveFile(f)));
+    if (this.unsaved.size === 0) this.saving = "saved";
+  }
+
+  private async saveFile(file: string): Promise<void> {
+    const text = this.drafts.get(file) ?? "";
+    try {
+      await session.client.request({ type: "draft", lab: this.id, file, text });
+      if (this.drafts.get(file) === text) this.unsaved.delete(file);
+    } catch (e) {
+      this.saving = "failed";
+      if (!(e instanceof RequestError && e.code === "lost")) session.report(e);
+    }
+  }
+
+  // What was typed and not sent yet is newer than what the server has.
+  private readDrafts(drafts: Readonly<Record<string, string>>): void {
+    let news = false;
+    for (const [file, text] of Object.entries(drafts)) {
+      if (this.unsaved.has(file) || this.drafts.get(file) === text) continue;
+      this.drafts.set(file, text);
+      news = true;
+    }
+    if (news) this.draftsRead++;
+    if (this.unsaved.size > 0) void this.save();
+  }
+
+  // ---- inside ----
+
+  private async ask(name: string, request: Asked, timeout?: number): Promise<Message<"done"> | null> {
+    if (this.busy.has(name)) return null;
+    this.busy = new Set([...this.busy, name]);
+    try {
+      return await session.client.request(request, timeout);
+    } catch (e) {
+      session.report(e);
+      return null;
+    } finally {
+      this.busy = new Set([...this.busy].filter((b) => b !== name));
+    }
+  }
+}
