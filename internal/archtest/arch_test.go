@@ -1,7 +1,7 @@
 // Package archtest holds the rooms of the repository to their one direction:
 //
-//	cmd → server → {lab, experiment, playground, store} → {workload, sandbox}
-//	    → kernelviz/{epoll, …} → kernelviz/{kernel, wire} → kernelviz
+//	cmd → server → session → {lab, experiment, playground, store, terminal} → {workload, sandbox}
+//	    → kernelviz/{epoll, process, …} → kernelviz/{kernel, wire} → kernelviz
 //
 // and of the page to: draw → scene → model → wire. It has no code of its own.
 package archtest
@@ -35,6 +35,7 @@ var rooms = []room{
 	{dir: "internal/kernelviz/kernel", floor: 1},
 	{dir: "internal/kernelviz/wire", floor: 1},
 	{dir: "internal/kernelviz/epoll", floor: 2},
+	{dir: "internal/kernelviz/process", floor: 2},
 	{dir: "internal/kernelviz/uring", floor: 2},
 	{dir: "internal/kernelviz/process", floor: 2},
 	{dir: "internal/kernelviz/redirect", floor: 2},
@@ -45,9 +46,12 @@ var rooms = []room{
 	{dir: "internal/experiment", floor: 4},
 	{dir: "internal/playground", floor: 4},
 	{dir: "internal/store", floor: 4},
-	{dir: "web", floor: 4}, // the built page, embedded
-	{dir: "internal/server", floor: 5},
-	{dir: "cmd", floor: 6},
+	{dir: "internal/terminal", floor: 4},
+	{dir: "labs", floor: 4}, // the labs that are built in, embedded
+	{dir: "web", floor: 4},  // the built page, embedded
+	{dir: "internal/session", floor: 5},
+	{dir: "internal/server", floor: 6},
+	{dir: "cmd", floor: 7},
 }
 
 // benches are rooms for tests and tools: they may import any room, and only
@@ -55,7 +59,7 @@ var rooms = []room{
 var benches = []string{"internal/archtest", "internal/oracle", "internal/vmtest", "internal/bench", "scripts"}
 
 // noHTTP are the rooms that know nothing of how their work reaches a page.
-var noHTTP = []string{"internal/kernelviz", "internal/workload", "internal/sandbox"}
+var noHTTP = []string{"internal/kernelviz", "internal/workload", "internal/sandbox", "internal/lab", "internal/session"}
 
 func TestImportsPointDown(t *testing.T) {
 	seen := 0
@@ -112,6 +116,10 @@ func TestAllowed(t *testing.T) {
 	}{
 		{"cmd/labserver", "internal/server", true},
 		{"internal/server", "cmd/labserver", false},
+		{"internal/server", "internal/session", true},
+		{"internal/session", "internal/lab", true},
+		{"internal/session", "internal/server", false},
+		{"internal/lab", "internal/session", false},
 		{"internal/kernelviz/epoll", "internal/kernelviz/wire", true},
 		{"internal/kernelviz/wire", "internal/kernelviz", true},
 		{"internal/kernelviz", "internal/kernelviz/wire", false},
