@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -67,7 +68,7 @@ func TestFreshPuppetHasNothingOpen(t *testing.T) {
 func TestPuppetRefuses(t *testing.T) {
 	p := start(t, "puppet")
 	for action, want := range map[string]string{
-		`{"op":"frobnicate"}`:                      `unknown_op: unknown op "frobnicate"; the puppet knows epoll_create, make, add, ctl, ready, drain, write, read, wait, close, dup, dup_add, cycle`,
+		`{"op":"frobnicate"}`:                      `unknown_op: unknown op "frobnicate"; the puppet knows epoll_create, make, add, ctl, ready, drain, write, read, wait, close, close_range, dup, dup_add, fork, reap, cycle`,
 		`{"op":"close"}`:                           `bad_action: op close needs field "fd"`,
 		`{"op":"close","fd":5,"epfd":3}`:           `bad_action: op close has no field "epfd"; it takes fd`,
 		`{"op":"close","fdd":5}`:                   `bad_action: the action does not fit: json: unknown field "fdd"`,
@@ -215,5 +216,94 @@ func TestWritesOneByOne(t *testing.T) {
 	}
 	if _, err = try(t, p, `{"op":"write","fd":6}`); !errors.As(err, &e) || e.Code != "not_possible" {
 		t.Errorf("write to a timerfd: %v", err)
+	}
+}
+
+// TestFork: an item lives as long as the file, which a child keeps open; the
+// instance is shared.
+func TestFork(t *testing.T) {
+	p := start(t, "puppet")
+	act(t, p, `{"op":"epoll_create"}`)
+	act(t, p, `{"op":"add","epfd":3,"what":"pipe","n":2}`) // 4 5, 6 7
+	r, lines := act(t, p, `{"op":"fork"}`)
+	child := knows(t, p).Child
+	if want := fmt.Sprintf("clone(child_stack=NULL, flags=CLONE_VM|CLONE_VFORK|SIGCHLD) = %d", child); len(lines) != 1 || lines[0] != want || len(r.Seqs) != 1 {
+		t.Fatalf("told %q, want %q", lines, want)
+	}
+	if ours, its := openFDs(t, p.PID()), openFDs(t, child); !maps.Equal(ours, its) || len(its) != 5 {
+		t.Fatalf("the child has %v, the puppet %v", its, ours)
+	}
+	eventually(t, "the child has its name", func() bool {
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child))
+		return err == nil && string(comm) == "puppet-child\n"
+	})
+	if _, err := try(t, p, `{"op":"fork"}`); err == nil || err.(*Error).Code != "not_possible" {
+		t.Errorf("a second child: %v", err)
+	}
+	act(t, p, `{"op":"close","fd":4}`)
+	_, lines = act(t, p, `{"op":"ctl","epfd":3,"ctl":"del","fd":4}`)
+	if !strings.HasSuffix(lines[0], "EBADF (Bad file descriptor)") {
+		t.Errorf("told %q", lines)
+	}
+	act(t, p, `{"op":"write","fd":5}`)
+	_, lines = act(t, p, `{"op":"wait","epfd":3,"timeout":0}`)
+	if want := "epoll_wait(3, [{events=EPOLLIN, data={u32=4, u64=4}}], 8, 0) = 1"; lines[1] != want {
+		t.Errorf("told %q, want %q", lines, want)
+	}
+	act(t, p, `{"op":"close","fd":7}`) // the child has the write end still: no EPOLLHUP
+	if readable(t, p, 6) {
+		t.Error("the pipe is hung up, and the child has its write end")
+	}
+	_, lines = act(t, p, `{"op":"reap"}`)
+	want := []string{fmt.Sprintf("kill(%d, SIGKILL) = 0", child), fmt.Sprintf("wait4(%d, [{WIFSIGNALED(s) && WTERMSIG(s) == SIGKILL}], 0, NULL) = %d", child, child)}
+	if !slices.Equal(lines, want) {
+		t.Errorf("told %q, want %q", lines, want)
+	}
+	_, lines = act(t, p, `{"op":"wait","epfd":3,"timeout":0}`)
+	if want := "epoll_wait(3, [{events=EPOLLHUP, data={u32=6, u64=6}}], 8, 0) = 1"; lines[1] != want {
+		t.Errorf("told %q, want %q", lines, want)
+	}
+	if s := knows(t, p); s.Child != 0 || s.Surprises != 0 || !slices.Equal(s.Epolls[0].Items, []int{6}) || !s.Epolls[0].ReadyKnown {
+		t.Errorf("state = %+v", s)
+	}
+	if _, err := try(t, p, `{"op":"reap"}`); err == nil || err.(*Error).Code != "not_possible" {
+		t.Errorf("nothing to reap: %v", err)
+	}
+}
+
+// TestChildDies with the puppet.
+func TestChildDies(t *testing.T) {
+	p := start(t, "puppet")
+	act(t, p, `{"op":"epoll_create"}`)
+	act(t, p, `{"op":"fork"}`)
+	child := knows(t, p).Child
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the child is gone", func() bool {
+		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child))
+		return err != nil || len(cmdline) == 0 // a zombie has none
+	})
+}
+
+func TestCloseRange(t *testing.T) {
+	p := start(t, "puppet")
+	act(t, p, `{"op":"epoll_create"}`)
+	act(t, p, `{"op":"add","epfd":3,"what":"tcp","n":3}`)
+	act(t, p, `{"op":"dup_add","epfd":3,"fd":6,"n":2}`) // one of them survives
+	fds := knows(t, p).FDs
+	last := fds[len(fds)-2].FD
+	from := p.log.end()
+	act(t, p, fmt.Sprintf(`{"op":"close_range","first":4,"last":%d}`, last))
+	calls, _, _, _ := p.log.Read(from, 1)
+	if calls[0].Text != fmt.Sprintf("close_range(4, %d, 0)", last) || calls[0].Result != "= 0" || calls[0].Note != "dup_survives" {
+		t.Errorf("told %+v", calls[0])
+	}
+	s := knows(t, p)
+	if len(s.FDs) != 2 || len(openFDs(t, p.PID())) != 2 || len(s.Epolls[0].Items) != 3 {
+		t.Errorf("state = %+v", s)
+	}
+	if n := len(kernelItems(t, p.PID(), 3)); n != 3 {
+		t.Errorf("the kernel has %d items", n)
 	}
 }

@@ -69,7 +69,7 @@ func driveAtRandom(t *testing.T, r *rand.Rand) (woken int) {
 func randomAction(r *rand.Rand, fd int, kind string) string {
 	epfd := 3 + r.IntN(2)
 	events := []string{`"EPOLLIN"`, `"EPOLLIN","EPOLLET"`, `"EPOLLIN","EPOLLONESHOT"`, `"EPOLLOUT","EPOLLET"`, `"EPOLLIN","EPOLLEXCLUSIVE"`, `"EPOLLRDHUP"`}[r.IntN(6)]
-	switch r.IntN(15) {
+	switch r.IntN(17) {
 	case 0, 1:
 		return fmt.Sprintf(`{"op":"ctl","epfd":%d,"ctl":"add","fd":%d,"events":[%s],"data":%d}`, epfd, fd, events, r.Uint32())
 	case 2:
@@ -90,6 +90,8 @@ func randomAction(r *rand.Rand, fd int, kind string) string {
 		return fmt.Sprintf(`{"op":"read","fd":%d,"n":%d}`, fd, 1+r.IntN(2)*7)
 	case 12:
 		return fmt.Sprintf(`{"op":"dup_add","epfd":%d,"fd":%d,"n":%d,"events":[%s]}`, epfd, fd, 1+r.IntN(2), events)
+	case 14:
+		return []string{`{"op":"fork"}`, `{"op":"reap"}`}[r.IntN(2)]
 	case 13:
 		if fd > 4 {
 			return fmt.Sprintf(`{"op":"close","fd":%d}`, fd)

@@ -54,7 +54,8 @@ var script = []string{
 	`{"op":"write","fd":14,"n":3}`, `{"op":"read","fd":14,"n":2}`, `{"op":"read","fd":14}`, `{"op":"read","fd":14}`,
 	`{"op":"write","fd":18,"n":3}`, `{"op":"read","fd":18,"n":2}`,
 	`{"op":"dup_add","epfd":3,"fd":14,"n":3,"events":["EPOLLIN","EPOLLET"]}`, `{"op":"dup_add","epfd":3,"fd":99}`,
-	`{"op":"close","fd":4}`, `{"op":"close","fd":7}`, `{"op":"close","fd":9}`,
+	`{"op":"close_range","first":4,"last":4}`, `{"op":"close_range","first":7,"last":7}`, `{"op":"close_range","first":9,"last":8}`,
+	`{"op":"close","fd":9}`,
 	`{"op":"cycle"}`,
 	`{"op":"epoll_create"}`,
 	`{"op":"add","epfd":9,"what":"eventfd","n":40,"events":["EPOLLIN","EPOLLOUT"]}`,
@@ -69,30 +70,13 @@ var script = []string{
 // by line. Only thread ids are taken off, and what strace splits in two
 // because another thread's call came between is put together.
 func TestCallsAreWhatStracePrints(t *testing.T) {
-	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("host only: needs strace: apt-get install strace")
+	told, traced := runTraced(t, script, "epoll_create1,epoll_ctl,epoll_wait,epoll_pwait,eventfd2,pipe2,socketpair,socket,bind,listen,connect,accept4,"+
+		"getsockname,fcntl,timerfd_create,timerfd_settime,memfd_create,poll,ppoll,read,write,close,close_range,dup,ioctl")
+	first := slices.IndexFunc(traced, func(s string) bool { return strings.HasPrefix(s, "epoll_create1(") })
+	if first < 0 {
+		t.Fatalf("no epoll_create1 in %d lines", len(traced))
 	}
-	trace := t.TempDir() + "/trace"
-	cmd := exec.Command("strace", "-f", "-qq", "-a", "0", "-o", trace, "-e", "signal=none", "-e",
-		"trace=epoll_create1,epoll_ctl,epoll_wait,epoll_pwait,eventfd2,pipe2,socketpair,socket,bind,listen,connect,accept4,"+
-			"getsockname,fcntl,timerfd_create,timerfd_settime,memfd_create,poll,ppoll,read,write,close,dup,ioctl",
-		"/proc/self/exe", "workload", "puppet")
-	cmd.Args[len(cmd.Args)-3], _ = os.Executable()
-	var in bytes.Buffer
-	for i, a := range script {
-		line, err := json.Marshal(control.Request{ID: uint64(i + 1), Do: []byte(a)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		in.Write(append(line, '\n'))
-	}
-	var out bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, os.Stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatal(err)
-	}
-	told := told(t, &out)
-	traced := traced(t, trace)
+	traced = traced[first:]
 	if len(told) < len(script) {
 		t.Fatalf("only %d calls told", len(told))
 	}
@@ -108,6 +92,46 @@ func TestCallsAreWhatStracePrints(t *testing.T) {
 	}
 }
 
+// TestForkIsWhatStracePrints: a child is made by more calls than are told (a
+// pipe over which it says that it runs); those that are told are traced.
+func TestForkIsWhatStracePrints(t *testing.T) {
+	script := []string{`{"op":"epoll_create"}`, `{"op":"fork"}`, `{"op":"reap"}`}
+	told, traced := runTraced(t, script, "clone,kill,wait4")
+	traced = slices.DeleteFunc(traced, func(s string) bool { return strings.Contains(s, "CLONE_THREAD") })
+	if len(told) != 4 || !slices.Equal(told[1:], traced) {
+		t.Errorf("told\n%s\ntraced\n%s", strings.Join(told, "\n"), strings.Join(traced, "\n"))
+	}
+}
+
+// runTraced runs a puppet under strace. It returns the calls that were told and
+// those that were traced.
+func runTraced(t *testing.T, script []string, calls string) (told, traced []string) {
+	t.Helper()
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Skip("host only: needs strace: apt-get install strace")
+	}
+	trace := t.TempDir() + "/trace"
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("strace", "-f", "-qq", "-a", "0", "-o", trace, "-e", "signal=none", "-e", "trace="+calls, exe, "workload", "puppet")
+	var in bytes.Buffer
+	for i, a := range script {
+		line, err := json.Marshal(control.Request{ID: uint64(i + 1), Do: []byte(a)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Write(append(line, '\n'))
+	}
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return toldBy(t, &out), tracedIn(t, trace)
+}
+
 func at(lines []string, i int) string {
 	if i < len(lines) {
 		return lines[i]
@@ -115,8 +139,8 @@ func at(lines []string, i int) string {
 	return ""
 }
 
-// told are the finished calls in the order in which they began.
-func told(t *testing.T, out *bytes.Buffer) []string {
+// toldBy are the finished calls in the order in which they began.
+func toldBy(t *testing.T, out *bytes.Buffer) []string {
 	t.Helper()
 	bySeq := map[uint64]string{}
 	var seqs []uint64
@@ -152,9 +176,9 @@ var (
 	resumedRE = regexp.MustCompile(`^<\.\.\. \w+ resumed>(.*)$`)
 )
 
-// traced are strace's lines in the order in which the calls began, from the
-// puppet's first call on and without its control line.
-func traced(t *testing.T, path string) []string {
+// tracedIn are strace's lines in the order in which the calls began, without
+// those of the control line.
+func tracedIn(t *testing.T, path string) []string {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -181,11 +205,7 @@ func traced(t *testing.T, path string) []string {
 		}
 		lines = append(lines, text)
 	}
-	first := slices.IndexFunc(lines, func(s string) bool { return strings.HasPrefix(s, "epoll_create1(") })
-	if first < 0 {
-		t.Fatalf("no epoll_create1 in %d lines", len(lines))
-	}
-	return slices.DeleteFunc(lines[first:], func(s string) bool {
+	return slices.DeleteFunc(lines, func(s string) bool {
 		return strings.HasPrefix(s, "read(0, ") || strings.HasPrefix(s, "write(1, ") ||
 			strings.HasPrefix(s, "+++")
 	})

@@ -37,6 +37,7 @@ func kinds() []kind {
 			name: "churn", main: churn.Main,
 			limits: sandbox.Limits{Processes: 4096, Memory: 4 << 30, Files: 20_000},
 		},
+		{name: "holder", main: noArgs(puppet.Hold)}, // the puppet's child
 		{name: "guardian", main: func(args []string) error { return sandbox.Guard(os.Stdin, args) }},
 	}
 }

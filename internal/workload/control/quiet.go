@@ -32,12 +32,12 @@ func Quiet(name string) error {
 	if err := unix.CloseRange(3, 1<<31-1, 0); err != nil && err != unix.ENOSYS {
 		return fmt.Errorf("closing inherited descriptors: %w", err)
 	}
-	return rename(name)
+	return Rename(name)
 }
 
-// rename sets the name of the process in lists: having executed itself it
+// Rename sets the name of the process in lists: having executed itself it
 // would be called "exe".
-func rename(name string) error {
+func Rename(name string) error {
 	fd, err := unix.Open("/proc/self/comm", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("opening /proc/self/comm: %w", err)

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 
 	"kernelviz/internal/workload/control"
 	"kernelviz/internal/workload/puppet/oracle"
@@ -30,6 +28,8 @@ type Action struct {
 	MaxEvents *int     `json:"maxevents,omitempty"`
 	Timeout   *int     `json:"timeout,omitempty"` // ms; -1 is for ever
 	Thread    *int     `json:"thread,omitempty"`
+	First     *int     `json:"first,omitempty"`
+	Last      *int     `json:"last,omitempty"`
 }
 
 // Result is what an action did.
@@ -49,105 +49,63 @@ const (
 	// so that writers stay writable (package oracle).
 	maxUnread = 64
 	maxRead   = 4096
+	maxFD     = 1 << 30
 )
 
 // op is an action that the puppet knows.
 type op struct {
-	name   string
-	fields []string // taken, beside op
-	needs  []string // of those, the ones that must be there
-	maxN   int      // bound of n; 0 is maxN
-	run    func(*Puppet, *Action) error
+	control.Op
+	maxN int // bound of n; 0 is maxN
+	run  func(*Puppet, *Action) error
 }
 
 var ops = []op{
-	{name: "epoll_create", run: (*Puppet).doEpollCreate},
-	{name: "make", fields: []string{"what", "n"}, needs: []string{"what"}, run: (*Puppet).doMake},
-	{name: "add", fields: []string{"epfd", "what", "n", "events"}, needs: []string{"epfd", "what"}, run: (*Puppet).doAdd},
-	{name: "ctl", fields: []string{"epfd", "ctl", "fd", "events", "data"}, needs: []string{"epfd", "ctl", "fd"}, run: (*Puppet).doCtl},
-	{name: "ready", fields: []string{"fd"}, needs: []string{"fd"}, run: (*Puppet).doReady},
-	{name: "drain", fields: []string{"fd"}, needs: []string{"fd"}, run: (*Puppet).doDrain},
-	{name: "write", fields: []string{"fd", "n"}, needs: []string{"fd"}, maxN: maxUnread, run: (*Puppet).doWrite},
-	{name: "read", fields: []string{"fd", "n"}, needs: []string{"fd"}, maxN: maxRead, run: (*Puppet).doRead},
-	{name: "wait", fields: []string{"epfd", "maxevents", "timeout", "thread"}, needs: []string{"epfd"}, run: (*Puppet).doWait},
-	{name: "close", fields: []string{"fd"}, needs: []string{"fd"}, run: (*Puppet).doClose},
-	{name: "dup", fields: []string{"fd"}, needs: []string{"fd"}, run: (*Puppet).doDup},
-	{name: "dup_add", fields: []string{"epfd", "fd", "n", "events"}, needs: []string{"epfd", "fd"}, run: (*Puppet).doDupAdd},
-	{name: "cycle", run: (*Puppet).doCycle},
+	{Op: control.NewOp("epoll_create"), run: (*Puppet).doEpollCreate},
+	{Op: control.NewOp("make", "what", "n?"), run: (*Puppet).doMake},
+	{Op: control.NewOp("add", "epfd", "what", "n?", "events?"), run: (*Puppet).doAdd},
+	{Op: control.NewOp("ctl", "epfd", "ctl", "fd", "events?", "data?"), run: (*Puppet).doCtl},
+	{Op: control.NewOp("ready", "fd"), run: (*Puppet).doReady},
+	{Op: control.NewOp("drain", "fd"), run: (*Puppet).doDrain},
+	{Op: control.NewOp("write", "fd", "n?"), maxN: maxUnread, run: (*Puppet).doWrite},
+	{Op: control.NewOp("read", "fd", "n?"), maxN: maxRead, run: (*Puppet).doRead},
+	{Op: control.NewOp("wait", "epfd", "maxevents?", "timeout?", "thread?"), run: (*Puppet).doWait},
+	{Op: control.NewOp("close", "fd"), run: (*Puppet).doClose},
+	{Op: control.NewOp("close_range", "first", "last"), run: (*Puppet).doCloseRange},
+	{Op: control.NewOp("dup", "fd"), run: (*Puppet).doDup},
+	{Op: control.NewOp("dup_add", "epfd", "fd", "n?", "events?"), run: (*Puppet).doDupAdd},
+	{Op: control.NewOp("fork"), run: (*Puppet).doFork},
+	{Op: control.NewOp("reap"), run: (*Puppet).doReap},
+	{Op: control.NewOp("cycle"), run: (*Puppet).doCycle},
 }
 
 // parse decodes an action strictly and finds its op.
 func parse(data json.RawMessage) (*Action, *op, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return nil, nil, control.Errorf("bad_action", "the action is not a JSON object: %v", err)
+	known := make([]control.Op, 0, len(ops))
+	for i := range ops {
+		known = append(known, ops[i].Op)
 	}
 	var a Action
-	if err := control.Decode(data, &a); err != nil {
-		return nil, nil, control.Errorf("bad_action", "the action does not fit: %v", err)
-	}
-	o := findOp(a.Op)
-	if o == nil {
-		return nil, nil, control.Errorf("unknown_op", "unknown op %q; the puppet knows %s", a.Op, opNames())
-	}
-	for name := range fields {
-		if name != "op" && !slices.Contains(o.fields, name) {
-			return nil, nil, control.Errorf("bad_action", "op %s has no field %q; it takes %s", o.name, name, list(o.fields))
-		}
-	}
-	for _, name := range o.needs {
-		if v, ok := fields[name]; !ok || string(v) == "null" {
-			return nil, nil, control.Errorf("bad_action", "op %s needs field %q", o.name, name)
-		}
-	}
-	if err := a.check(o); err != nil {
+	i, err := control.Pick(data, "the puppet", known, &a)
+	if err != nil {
 		return nil, nil, err
 	}
-	return &a, o, nil
+	if err := a.check(&ops[i]); err != nil {
+		return nil, nil, err
+	}
+	return &a, &ops[i], nil
 }
 
 func (a *Action) check(o *op) error {
-	for _, v := range []struct {
-		name     string
-		value    *int
-		min, max int
-	}{
-		{"n", a.N, 1, cmp.Or(o.maxN, maxN)},
-		{"epfd", a.EpFD, -1, 1 << 30},
-		{"fd", a.FD, -1, 1 << 30},
-		{"maxevents", a.MaxEvents, -1, maxEvents},
-		{"timeout", a.Timeout, -1, 1<<31 - 1},
-		{"thread", a.Thread, 1, maxThreads},
-	} {
-		if v.value != nil && (*v.value < v.min || *v.value > v.max) {
-			return control.Errorf("bad_action", "%s is %d, want %d to %d", v.name, *v.value, v.min, v.max)
-		}
-	}
-	return nil
-}
-
-func findOp(name string) *op {
-	for i := range ops {
-		if ops[i].name == name {
-			return &ops[i]
-		}
-	}
-	return nil
-}
-
-func opNames() string {
-	var names []string
-	for _, o := range ops {
-		names = append(names, o.name)
-	}
-	return list(names)
-}
-
-func list(names []string) string {
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
+	return control.Check(
+		control.Bound{Name: "n", Value: a.N, Min: 1, Max: cmp.Or(o.maxN, maxN)},
+		control.Bound{Name: "epfd", Value: a.EpFD, Min: -1, Max: maxFD},
+		control.Bound{Name: "fd", Value: a.FD, Min: -1, Max: maxFD},
+		control.Bound{Name: "first", Value: a.First, Min: 0, Max: maxFD},
+		control.Bound{Name: "last", Value: a.Last, Min: 0, Max: maxFD},
+		control.Bound{Name: "maxevents", Value: a.MaxEvents, Min: -1, Max: maxEvents},
+		control.Bound{Name: "timeout", Value: a.Timeout, Min: -1, Max: 1<<31 - 1},
+		control.Bound{Name: "thread", Value: a.Thread, Min: 1, Max: maxThreads},
+	)
 }
 
 // mask reads names of events.
@@ -177,14 +135,7 @@ func eventList() string {
 	for _, n := range eventNames {
 		names = append(names, n.text)
 	}
-	return list(names)
-}
-
-func or(p *int, missing int) int {
-	if p == nil {
-		return missing
-	}
-	return *p
+	return control.List(names)
 }
 
 // errNotOurs keeps the puppet's own line out of reach: fds 0 to 2.

@@ -78,6 +78,18 @@ func (p *Puppet) close(fd int) syscall.Errno {
 	return p.leave(e, p.text.start("close").int(fd).end(), 0, errno, note)
 }
 
+func (p *Puppet) closeRange(first, last int) syscall.Errno {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.begin()
+	errno := errnoOf(unix.CloseRange(uint(first), uint(last), 0))
+	note := ""
+	if errno == 0 {
+		note = closeNote(p.table.CloseRange(first, last))
+	}
+	return p.leave(e, p.text.start("close_range").int(first).int(last).int(0).end(), 0, errno, note)
+}
+
 func closeNote(c oracle.Closed) string {
 	switch {
 	case c.InUse:
@@ -184,6 +196,13 @@ func (p *Puppet) awaitBytes(fd, want int) bool {
 		_ = unix.Nanosleep(&unix.Timespec{Nsec: 100_000}, nil)
 	}
 	return false
+}
+
+// allHungUp lists the sockets whose connections were closed at the other end.
+func (p *Puppet) allHungUp() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.table.HungUp()
 }
 
 // hungUp waits until a watched peer has seen that its connection was closed.

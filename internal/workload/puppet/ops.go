@@ -2,6 +2,7 @@ package puppet
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 
 	"kernelviz/internal/workload/control"
@@ -18,7 +19,7 @@ func (p *Puppet) doEpollCreate(*Action) error {
 }
 
 func (p *Puppet) doMake(a *Action) error {
-	return p.makeEach(a.What, or(a.N, 1), func(int) error { return nil })
+	return p.makeEach(a.What, control.Or(a.N, 1), func(int) error { return nil })
 }
 
 func (p *Puppet) doAdd(a *Action) error {
@@ -29,7 +30,7 @@ func (p *Puppet) doAdd(a *Action) error {
 	if a.Events == nil {
 		events = unix.EPOLLIN
 	}
-	return p.makeEach(a.What, or(a.N, 1), func(fd int) error { return p.addOne(*a.EpFD, fd, events) })
+	return p.makeEach(a.What, control.Or(a.N, 1), func(fd int) error { return p.addOne(*a.EpFD, fd, events) })
 }
 
 // addOne lets threads that it woke return before the next.
@@ -51,7 +52,7 @@ func (p *Puppet) doDupAdd(a *Action) error {
 	if err := ours(*a.FD); err != nil {
 		return err
 	}
-	n := or(a.N, 1)
+	n := control.Or(a.N, 1)
 	for range n {
 		fd, errno := p.dup(*a.FD)
 		err := failure("dup", errno)
@@ -128,7 +129,7 @@ func (p *Puppet) readyByPeer(fd int, kind oracle.Kind) error {
 // doWrite is doReady n times: more arrives while something is unread. Of a
 // pipe it takes either end.
 func (p *Puppet) doWrite(a *Action) error {
-	fd, n := *a.FD, or(a.N, 1)
+	fd, n := *a.FD, control.Or(a.N, 1)
 	if err := ours(fd); err != nil {
 		return err
 	}
@@ -169,7 +170,7 @@ func (p *Puppet) doRead(a *Action) error {
 	if p.counts(*a.FD) {
 		n = 8
 	}
-	p.read(*a.FD, or(a.N, n))
+	p.read(*a.FD, control.Or(a.N, n))
 	return nil
 }
 
@@ -196,12 +197,28 @@ func (p *Puppet) doClose(a *Action) error {
 	if err := ours(*a.FD); err != nil {
 		return err
 	}
-	peer, ok := p.peer(*a.FD)
-	p.close(*a.FD)
-	if _, open := p.peer(peer); ok && !open {
-		p.hungUp(peer)
-	}
+	p.releasing(func() { p.close(*a.FD) })
 	return nil
+}
+
+func (p *Puppet) doCloseRange(a *Action) error {
+	if err := ours(*a.First); err != nil {
+		return err
+	}
+	p.releasing(func() { p.closeRange(*a.First, *a.Last) })
+	return nil
+}
+
+// releasing does what closes files, and waits until the other ends of
+// connections have seen it.
+func (p *Puppet) releasing(do func()) {
+	before := p.allHungUp()
+	do()
+	for _, fd := range p.allHungUp() {
+		if !slices.Contains(before, fd) {
+			p.hungUp(fd)
+		}
+	}
 }
 
 func (p *Puppet) doDup(a *Action) error {

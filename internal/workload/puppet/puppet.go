@@ -54,6 +54,7 @@ type Puppet struct {
 	stamp []byte   // buffer of enter
 	text  call     // buffer of the main thread
 
+	child   int            // process id of the forked child; 0 if there is none
 	made    []int          // fds of the running action
 	stopped *control.Error // why the running action stopped early
 	workers [maxThreads + 1]*worker
@@ -82,7 +83,9 @@ func (p *Puppet) Do(data json.RawMessage) (any, error) {
 func (p *Puppet) State() any {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.table.State()
+	s := p.table.State()
+	s.Child = p.child
+	return s
 }
 
 // settle lets threads that the action woke return first, so that calls are

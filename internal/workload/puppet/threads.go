@@ -29,7 +29,7 @@ type job struct {
 }
 
 func (p *Puppet) doWait(a *Action) error {
-	n := or(a.Thread, 1)
+	n := control.Or(a.Thread, 1)
 	w := p.workers[n]
 	if w == nil {
 		w = &worker{thread: n, jobs: make(chan job)}
@@ -43,7 +43,7 @@ func (p *Puppet) doWait(a *Action) error {
 			Fix:     "make an fd of its instance ready, or use another thread (1 to 16)",
 		}
 	}
-	j := job{*a.EpFD, or(a.MaxEvents, 8), or(a.Timeout, -1), make(chan struct{}), make(chan struct{})}
+	j := job{*a.EpFD, control.Or(a.MaxEvents, 8), control.Or(a.Timeout, -1), make(chan struct{}), make(chan struct{})}
 	w.jobs <- j
 	<-j.began
 	if j.timeout == 0 {

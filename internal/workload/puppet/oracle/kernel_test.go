@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +19,8 @@ type life struct {
 	fds   []int
 	log   []string // what was done, for a failure
 	waits int      // that returned something
+	child int      // process that holds a copy of the fds; 0 if there is none
+	forks int
 }
 
 func (l *life) logf(format string, args ...any) { l.log = append(l.log, fmt.Sprintf(format, args...)) }
@@ -279,14 +282,80 @@ func (l *life) close() {
 		return
 	}
 	kind := l.table.Kind(fd)
-	peer, hasPeer := l.table.Peer(fd)
+	before := l.table.HungUp()
 	l.must(unix.Close(fd))
 	c := l.table.Close(fd)
 	l.logf("close %d (%s): %+v", fd, kind, c)
 	l.fds = slices.DeleteFunc(l.fds, func(n int) bool { return n == fd })
-	if _, still := l.table.Peer(peer); hasPeer && !still && kind == TCP {
-		l.arrived(peer, unix.POLLRDHUP)
+	l.seen(before)
+}
+
+func (l *life) closeRange() {
+	fd, ok := l.pick(isAny)
+	if !ok || l.r.IntN(6) > 0 {
+		return
 	}
+	// Between them lie only fds of ours: what is not is above or below.
+	last := fd
+	for slices.Contains(l.fds, last+1) && last < fd+3 {
+		last++
+	}
+	var tcp []int
+	for _, n := range l.fds {
+		if n < fd || n > last {
+			tcp = append(tcp, n)
+		}
+	}
+	before := l.table.HungUp()
+	l.must(unix.CloseRange(uint(fd), uint(last), 0))
+	c := l.table.CloseRange(fd, last)
+	l.fds = tcp
+	l.seen(before)
+	l.logf("close_range %d %d: %+v", fd, last, c)
+}
+
+// seen waits until connections have seen that their other end was closed.
+func (l *life) seen(before []int) {
+	for _, fd := range l.table.HungUp() {
+		if !slices.Contains(before, fd) {
+			l.arrived(fd, unix.POLLRDHUP)
+		}
+	}
+}
+
+// fork makes a child with a copy of the fds, or ends it.
+func (l *life) fork() {
+	if l.r.IntN(8) > 0 {
+		return
+	}
+	if l.child != 0 {
+		before := l.table.HungUp()
+		l.reap()
+		l.table.Reap()
+		l.seen(before)
+		l.logf("reap")
+		return
+	}
+	files := []uintptr{0, 1, 2}
+	for _, fd := range l.table.FDs() {
+		for len(files) < fd {
+			files = append(files, ^uintptr(0))
+		}
+		files = append(files, uintptr(fd))
+	}
+	pid, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "60"}, &syscall.ProcAttr{Files: files})
+	l.must(err)
+	l.child = pid
+	l.forks++
+	l.table.Fork()
+	l.logf("fork with %v", l.table.FDs())
+}
+
+func (l *life) reap() {
+	l.must(unix.Kill(l.child, unix.SIGKILL))
+	_, err := unix.Wait4(l.child, nil, 0, nil)
+	l.must(err)
+	l.child = 0
 }
 
 func (l *life) dup() {
@@ -345,23 +414,30 @@ func TestForetellsEpollWait(t *testing.T) {
 	if testing.Short() {
 		seeds = 10
 	}
-	waits := 0
+	waits, forks := 0, 0
 	for seed := range seeds {
 		l := &life{t: t, r: rand.New(rand.NewPCG(uint64(seed), 7)), table: New()}
 		for range steps {
-			[]func(){l.make, l.ctl, l.ctl, l.ctl, l.ready, l.ready, l.more, l.read, l.read, l.drain, l.close, l.dup, l.wait, l.wait}[l.r.IntN(14)]()
+			[]func(){l.make, l.ctl, l.ctl, l.ctl, l.ready, l.ready, l.more, l.read, l.read, l.drain, l.close, l.closeRange, l.fork, l.dup, l.wait, l.wait}[l.r.IntN(16)]()
 		}
 		for _, ep := range l.table.State().Epolls {
 			if !ep.ReadyKnown {
 				t.Errorf("seed %d: ready list of %d is not known", seed, ep.FD)
 			}
 		}
+		if l.child != 0 {
+			l.reap()
+		}
 		for _, fd := range l.fds {
 			unix.Close(fd)
 		}
+		forks += l.forks
 		waits += l.waits
 	}
 	if waits < seeds*10 {
 		t.Errorf("only %d waits returned anything: the test proves little", waits)
+	}
+	if forks < seeds {
+		t.Errorf("only %d forks: the test proves little", forks)
 	}
 }

@@ -10,7 +10,12 @@
 // net/ipv4/tcp.c, net/core/datagram.c). Not safe for concurrent use.
 package oracle
 
-import "golang.org/x/sys/unix"
+import (
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // Kind is what an fd refers to.
 type Kind string
@@ -30,6 +35,7 @@ const (
 // Table is the fd table of one process with all that hangs on it.
 type Table struct {
 	fds   map[int]*file
+	child map[int]*file // the fds of the child; nil if there is none
 	waits map[int]*wait // by thread
 	wrong int           // epoll_waits that returned something else than foretold
 }
@@ -89,23 +95,80 @@ type Closed struct {
 }
 
 // Close records that fd was closed.
-func (t *Table) Close(fd int) Closed {
-	f := t.fds[fd]
-	if f == nil {
-		return Closed{}
-	}
+func (t *Table) Close(fd int) Closed { return t.CloseRange(fd, fd) }
+
+// CloseRange records that all fds from first to last were closed by one call.
+func (t *Table) CloseRange(first, last int) Closed {
 	defer t.watch()()
-	delete(t.fds, fd)
 	var c Closed
-	if f.refs == 1 {
-		c.Removed = len(f.items)
+	in, refs := map[int]*file{}, map[*file]int{}
+	for fd, f := range t.fds {
+		if fd >= first && fd <= last {
+			in[fd] = f
+			refs[f]++
+		}
 	}
-	for _, it := range f.items {
-		c.Survives = c.Survives || f.refs > 1 && it.fd == fd
+	for fd, f := range in {
+		for _, it := range f.items {
+			c.Survives = c.Survives || it.fd == fd && f.refs > refs[f]
+		}
+		c.InUse = c.InUse || f.ep != nil && f.ep.waiting > 0 && f.refs == refs[f]+f.ep.waiting
+		delete(t.fds, fd)
 	}
-	c.InUse = f.ep != nil && f.ep.waiting > 0 && f.refs == 1+f.ep.waiting
-	f.put()
+	c.Removed = release(in)
 	return c
+}
+
+// release drops the references of fds that one call, or an exit, closes in
+// ascending order. The files are released when that is done, the last first
+// (task_work_run). It returns how many items went with them.
+func release(fds map[int]*file) (removed int) {
+	refs := map[*file]int{}
+	for _, f := range fds {
+		refs[f]++
+	}
+	for _, fd := range slices.Backward(slices.Sorted(maps.Keys(fds))) {
+		f := fds[fd]
+		if refs[f] == 0 {
+			continue // done, with a higher fd of it
+		}
+		if f.refs == refs[f] {
+			removed += len(f.items)
+		}
+		f.refs -= refs[f] - 1
+		refs[f] = 0
+		f.put()
+	}
+	return removed
+}
+
+// Fork records that a child got a copy of all fds.
+func (t *Table) Fork() {
+	t.child = maps.Clone(t.fds)
+	for _, f := range t.child {
+		f.refs++
+	}
+}
+
+// Reap records that the child is gone.
+func (t *Table) Reap() {
+	defer t.watch()()
+	release(t.child)
+	t.child = nil
+}
+
+// FDs lists the fds, ascending.
+func (t *Table) FDs() []int { return slices.Sorted(maps.Keys(t.fds)) }
+
+// HungUp lists the fds of connections that the other end has closed.
+func (t *Table) HungUp() []int {
+	var fds []int
+	for fd, f := range t.fds {
+		if f.kind == TCP && f.hungUp {
+			fds = append(fds, fd)
+		}
+	}
+	return fds
 }
 
 // put drops a reference; the last one releases the file as __fput does: first

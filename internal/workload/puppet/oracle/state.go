@@ -12,6 +12,9 @@ type State struct {
 	FDs     []FD       `json:"fds"`     // by fd
 	Epolls  []Instance `json:"epolls"`  // by fd
 	Threads []Thread   `json:"threads"` // by thread; those in epoll_wait
+	// Child is the process that holds a copy of the fds as they were when it was
+	// forked; 0 if there is none.
+	Child int `json:"child,omitempty"`
 	// Surprises counts the epoll_waits that returned something else than was
 	// foretold.
 	Surprises int `json:"surprises"`
