@@ -12,12 +12,3 @@ export function drawerTabs(lesson: Lesson, puppet: boolean, narrow: boolean): Dr
   if (lesson.code) out.push("code");
   return out;
 }
-
-export const mostTerminals = 4;
-
-/** terminalTabs are the numbers to show: those that run, those opened here, and always the first. */
-export function terminalTabs(running: readonly number[], opened: readonly number[]): number[] {
-  return [...new Set([1, ...running, ...opened])]
-    .filter((n) => n >= 1 && n <= mostTerminals)
-    .sort((a, b) => a - b);
-}

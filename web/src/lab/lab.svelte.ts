@@ -7,12 +7,8 @@ import { session, type Labs } from "../ui/session.svelte";
 import { OutputLog } from "./output";
 import { newlyDone, newlyOpen } from "./steps";
 
-const saveAfterMs = 600;
 const actTimeout = 60_000;
 const buildTimeout = 120_000;
-
-/** Saving says whether the server has all that the learner wrote. */
-export type Saving = "saved" | "saving" | "failed";
 
 type Asked = Exclude<LabRequest, { type: "lab" }>;
 
@@ -26,7 +22,8 @@ export class Lab implements Labs {
   busy = $state.raw<ReadonlySet<string>>(new Set());
   /** Steps that were ticked while this page looked on. */
   ticked = $state.raw<ReadonlySet<string>>(new Set());
-  saving = $state<Saving>("saved");
+  /** A draft could not be kept on the server yet. */
+  unsaved = $state(false);
   /** Raised when the server's drafts replace what the editor shows. */
   draftsRead = $state(0);
 
@@ -34,8 +31,7 @@ export class Lab implements Labs {
   onchange: (done: string[], open: string[]) => void = () => {};
 
   private readonly drafts = new Map<string, string>();
-  private readonly unsaved = new Set<string>();
-  private timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly waiting = new Set<string>(); // files whose draft the server has not
 
   constructor(
     readonly id: string,
@@ -108,7 +104,7 @@ export class Lab implements Labs {
   }
 
   async build(): Promise<void> {
-    await this.save();
+    if (this.waiting.size > 0) await this.save();
     await this.ask("build", { type: "build", lab: this.id, run: true }, buildTimeout);
   }
 
@@ -123,31 +119,25 @@ export class Lab implements Labs {
     return this.drafts.get(file);
   }
 
-  /** draft keeps a text here at once, and on the server when the learner pauses. */
+  /** draft keeps a text, here and on the server; the editor says when. */
   draft(file: string, text: string): void {
-    if (this.drafts.get(file) === text) return;
     this.drafts.set(file, text);
-    this.unsaved.add(file);
-    this.saving = "saving";
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.save(), saveAfterMs);
+    this.waiting.add(file);
+    void this.save();
   }
 
-  /** save sends what was not sent; what a lost connection kept back is sent with the next. */
-  async save(): Promise<void> {
-    clearTimeout(this.timer);
-    const files = [...this.unsaved];
-    await Promise.all(files.map((f) => this.saveFile(f)));
-    if (this.unsaved.size === 0) this.saving = "saved";
+  // What a lost connection kept back is sent with the next draft or connection.
+  private async save(): Promise<void> {
+    await Promise.all([...this.waiting].map((f) => this.saveFile(f)));
+    this.unsaved = this.waiting.size > 0;
   }
 
   private async saveFile(file: string): Promise<void> {
     const text = this.drafts.get(file) ?? "";
     try {
       await session.client.request({ type: "draft", lab: this.id, file, text });
-      if (this.drafts.get(file) === text) this.unsaved.delete(file);
+      if (this.drafts.get(file) === text) this.waiting.delete(file);
     } catch (e) {
-      this.saving = "failed";
       if (!(e instanceof RequestError && e.code === "lost")) session.report(e);
     }
   }
@@ -156,12 +146,12 @@ export class Lab implements Labs {
   private readDrafts(drafts: Readonly<Record<string, string>>): void {
     let news = false;
     for (const [file, text] of Object.entries(drafts)) {
-      if (this.unsaved.has(file) || this.drafts.get(file) === text) continue;
+      if (this.waiting.has(file) || this.drafts.get(file) === text) continue;
       this.drafts.set(file, text);
       news = true;
     }
     if (news) this.draftsRead++;
-    if (this.unsaved.size > 0) void this.save();
+    if (this.waiting.size > 0) void this.save();
   }
 
   // ---- inside ----

@@ -3,6 +3,8 @@
 import type { DrawerTab } from "./drawer";
 
 class Layout {
+  /** Height of the stage where the lesson lies below it. */
+  stage = $state(Math.round(innerHeight * 0.44));
   lesson = $state(initialWidth());
   /** Heights of the drawer: code needs more than calls. */
   drawer = $state<Record<DrawerTab, number>>({ lesson: 0, calls: 176, terminal: 280, code: 400 });

@@ -109,7 +109,7 @@ const lesson = obj({
   actions: dict(action),
   steps: list(step),
   stage: or(obj({ of: str, fd: or(num, 0) }), null),
-  code: or(obj({ language: or(str, "c"), files: list(obj({ name: str, text: str })) }), null),
+  code: or(obj({ language: or(oneOf("c", "go"), "c"), files: list(obj({ name: str, text: str })) }), null),
   values: list(str),
 });
 export type Lesson = Decoded<typeof lesson>;

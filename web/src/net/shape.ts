@@ -41,7 +41,9 @@ export function oneOf<const W extends string>(...words: W[]): Decoder<W> {
 }
 
 /** or decodes a field that may be missing or null. */
-export function or<T, F = T>(decode: Decoder<T>, fallback: F): Decoder<T | F> {
+export function or<T>(decode: Decoder<T>, fallback: NoInfer<T>): Decoder<T>;
+export function or<T>(decode: Decoder<T>, fallback: null): Decoder<T | null>;
+export function or<T>(decode: Decoder<T>, fallback: T | null): Decoder<T | null> {
   return (v, at) => (v === undefined || v === null ? fallback : decode(v, at));
 }
 
