@@ -13,6 +13,7 @@ import (
 
 	"kernelviz/internal/sandbox"
 	"kernelviz/internal/workload/churn"
+	"kernelviz/internal/workload/clients"
 	"kernelviz/internal/workload/puppet"
 )
 
@@ -23,6 +24,7 @@ var ErrUnknown = errors.New("unknown workload")
 type kind struct {
 	name   string
 	page   bool // may be started from the page
+	lab    bool // may be started by a lab
 	main   func(args []string) error
 	limits sandbox.Limits
 }
@@ -30,8 +32,12 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{
-			name: "puppet", page: true, main: noArgs(puppet.Main),
+			name: "puppet", page: true, lab: true, main: noArgs(puppet.Main),
 			limits: sandbox.Limits{Processes: 64, Memory: 1 << 30, CPU: 1, Files: 20_000},
+		},
+		{
+			name: "clients", lab: true, main: noArgs(clients.Main),
+			limits: sandbox.Limits{Processes: 64, Memory: 2 << 30, CPU: 1, Files: 20_000},
 		},
 		{
 			name: "churn", main: churn.Main,
@@ -53,10 +59,15 @@ func noArgs(main func() error) func([]string) error {
 }
 
 // Names lists the workloads that the page may start.
-func Names() []string {
+func Names() []string { return namesOf(func(k kind) bool { return k.page }) }
+
+// LabNames lists the workloads that a lab may start.
+func LabNames() []string { return namesOf(func(k kind) bool { return k.lab }) }
+
+func namesOf(which func(kind) bool) []string {
 	var names []string
 	for _, k := range kinds() {
-		if k.page {
+		if which(k) {
 			names = append(names, k.name)
 		}
 	}
