@@ -4,6 +4,7 @@
 import { RequestError } from "../net/client";
 import type { LabRequest, LabState, Message } from "../net/messages";
 import { session, type Labs } from "../ui/session.svelte";
+import { Drafts } from "./drafts";
 import { OutputLog } from "./output";
 import { newlyDone, newlyOpen } from "./steps";
 
@@ -19,9 +20,9 @@ export class Lab implements Labs {
   /** Why the lab could not be opened. */
   failure = $state.raw<RequestError | null>(null);
   /** Names of what was asked for and not answered yet. */
-  busy = $state.raw<ReadonlySet<string>>(new Set());
+  busy = $state.raw<readonly string[]>([]);
   /** Steps that were ticked while this page looked on. */
-  ticked = $state.raw<ReadonlySet<string>>(new Set());
+  ticked = $state.raw<readonly string[]>([]);
   /** A draft could not be kept on the server yet. */
   unsaved = $state(false);
   /** Raised when the server's drafts replace what the editor shows. */
@@ -30,8 +31,7 @@ export class Lab implements Labs {
   /** Told of steps that were ticked, and of those whose tick went. */
   onchange: (done: string[], open: string[]) => void = () => {};
 
-  private readonly drafts = new Map<string, string>();
-  private readonly waiting = new Set<string>(); // files whose draft the server has not
+  private readonly drafts = new Drafts();
 
   constructor(
     readonly id: string,
@@ -57,12 +57,15 @@ export class Lab implements Labs {
     const before = this.state;
     this.failure = null;
     this.state = m.state;
-    if (m.state.drafts) this.readDrafts(m.state.drafts);
+    if (m.state.drafts) {
+      if (this.drafts.read(m.state.drafts)) this.draftsRead++;
+      if (this.drafts.waiting().length > 0) void this.save();
+    }
     const done = newlyDone(before, m.state);
     const open = newlyOpen(before, m.state);
-    if (before && before.attempt !== m.state.attempt) this.ticked = new Set();
+    if (before && before.attempt !== m.state.attempt) this.ticked = [];
     if (done.length > 0 || open.length > 0) {
-      this.ticked = new Set([...this.ticked, ...done].filter((id) => !open.includes(id)));
+      this.ticked = [...this.ticked, ...done].filter((id) => !open.includes(id));
       this.onchange(done, open);
     }
   }
@@ -104,7 +107,7 @@ export class Lab implements Labs {
   }
 
   async build(): Promise<void> {
-    if (this.waiting.size > 0) await this.save();
+    if (this.drafts.waiting().length > 0) await this.save();
     await this.ask("build", { type: "build", lab: this.id, run: true }, buildTimeout);
   }
 
@@ -116,56 +119,42 @@ export class Lab implements Labs {
 
   /** textOf is the newest text of a file; undefined where there is no draft. */
   textOf(file: string): string | undefined {
-    return this.drafts.get(file);
+    return this.drafts.of(file);
   }
 
   /** draft keeps a text, here and on the server; the editor says when. */
   draft(file: string, text: string): void {
-    this.drafts.set(file, text);
-    this.waiting.add(file);
+    this.drafts.wrote(file, text);
     void this.save();
   }
 
   // What a lost connection kept back is sent with the next draft or connection.
   private async save(): Promise<void> {
-    await Promise.all([...this.waiting].map((f) => this.saveFile(f)));
-    this.unsaved = this.waiting.size > 0;
+    await Promise.all(this.drafts.waiting().map(([file, text]) => this.saveFile(file, text)));
+    this.unsaved = this.drafts.waiting().length > 0;
   }
 
-  private async saveFile(file: string): Promise<void> {
-    const text = this.drafts.get(file) ?? "";
+  private async saveFile(file: string, text: string): Promise<void> {
     try {
       await session.client.request({ type: "draft", lab: this.id, file, text });
-      if (this.drafts.get(file) === text) this.waiting.delete(file);
+      this.drafts.sent(file, text);
     } catch (e) {
       if (!(e instanceof RequestError && e.code === "lost")) session.report(e);
     }
   }
 
-  // What was typed and not sent yet is newer than what the server has.
-  private readDrafts(drafts: Readonly<Record<string, string>>): void {
-    let news = false;
-    for (const [file, text] of Object.entries(drafts)) {
-      if (this.waiting.has(file) || this.drafts.get(file) === text) continue;
-      this.drafts.set(file, text);
-      news = true;
-    }
-    if (news) this.draftsRead++;
-    if (this.waiting.size > 0) void this.save();
-  }
-
   // ---- inside ----
 
   private async ask(name: string, request: Asked, timeout?: number): Promise<Message<"done"> | null> {
-    if (this.busy.has(name)) return null;
-    this.busy = new Set([...this.busy, name]);
+    if (this.busy.includes(name)) return null;
+    this.busy = [...this.busy, name];
     try {
       return await session.client.request(request, timeout);
     } catch (e) {
       session.report(e);
       return null;
     } finally {
-      this.busy = new Set([...this.busy].filter((b) => b !== name));
+      this.busy = this.busy.filter((b) => b !== name);
     }
   }
 }

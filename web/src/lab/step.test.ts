@@ -55,7 +55,7 @@ function show(state: StepState, more: Record<string, unknown> = {}) {
     values: ["7", "4211"],
     actions,
     node: null,
-    busy: new Set<string>(),
+    busy: [] as string[],
     enabled: true,
     ...on,
     ...more,
