@@ -89,6 +89,9 @@ func randomAction(r *rand.Rand, fd int, kind string) string {
 	case 11:
 		return fmt.Sprintf(`{"op":"read","fd":%d,"n":%d}`, fd, 1+r.IntN(2)*7)
 	case 12:
+		if r.IntN(3) > 0 {
+			break // items of one file are called back by one call: threads race
+		}
 		return fmt.Sprintf(`{"op":"dup_add","epfd":%d,"fd":%d,"n":%d,"events":[%s]}`, epfd, fd, 1+r.IntN(2), events)
 	case 14:
 		return []string{`{"op":"fork"}`, `{"op":"reap"}`}[r.IntN(2)]

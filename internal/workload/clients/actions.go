@@ -66,7 +66,7 @@ type failure struct {
 	err  error
 }
 
-func (f *failure) Error() string { return f.call + " failed: " + errnoText(f.err) }
+func (f *failure) Error() string { return f.call + " failed: " + control.ErrnoText(f.err) }
 
 // begin begins to connect. Where ports run short it goes on from another
 // address.
@@ -106,12 +106,12 @@ func (c *Clients) beginFrom(port int) (again bool, err error) {
 	c.open = append(c.open, k)
 	c.byFD[fd] = k
 	if err != nil && err != unix.EINPROGRESS && err != unix.EINTR {
-		c.lost(k, "connecting: "+errnoText(err))
+		c.lost(k, "connecting: "+control.ErrnoText(err))
 		return false, nil
 	}
 	e := unix.EpollEvent{Events: watched | unix.EPOLLOUT, Fd: int32(fd)}
 	if err := unix.EpollCtl(c.epfd, unix.EPOLL_CTL_ADD, fd, &e); err != nil {
-		c.lost(k, "epoll_ctl: "+errnoText(err))
+		c.lost(k, "epoll_ctl: "+control.ErrnoText(err))
 	}
 	return false, nil
 }
@@ -123,7 +123,7 @@ func (c *Clients) answered(k *conn, events uint32) {
 		err = unix.Errno(errno)
 	}
 	if err != nil {
-		c.lost(k, "connecting: "+errnoText(err))
+		c.lost(k, "connecting: "+control.ErrnoText(err))
 		return
 	}
 	if events&unix.EPOLLOUT == 0 {
@@ -277,7 +277,7 @@ func (c *Clients) close(a *Action) (any, error) {
 func (c *Clients) reset(a *Action) (any, error) {
 	return c.each(a, func(k *conn) {
 		if err := unix.SetsockoptLinger(k.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
-			c.lost(k, "SO_LINGER: "+errnoText(err))
+			c.lost(k, "SO_LINGER: "+control.ErrnoText(err))
 			return
 		}
 		c.drop(k)
@@ -288,7 +288,7 @@ func (c *Clients) reset(a *Action) (any, error) {
 func (c *Clients) halfClose(a *Action) (any, error) {
 	return c.each(a, func(k *conn) {
 		if err := unix.Shutdown(k.fd, unix.SHUT_WR); err != nil {
-			c.lost(k, "shutdown: "+errnoText(err))
+			c.lost(k, "shutdown: "+control.ErrnoText(err))
 			return
 		}
 		k.phase = half

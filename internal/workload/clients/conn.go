@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"kernelviz/internal/workload/control"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -94,7 +96,7 @@ func (c *Clients) write(k *conn, b []byte) (taken int, ok bool) {
 		case unix.EAGAIN:
 			return taken, true
 		default:
-			c.lost(k, "sending: "+errnoText(err))
+			c.lost(k, "sending: "+control.ErrnoText(err))
 			return taken, false
 		}
 	}
@@ -124,7 +126,7 @@ func (c *Clients) ask(k *conn) {
 		e.Events |= unix.EPOLLOUT
 	}
 	if err := unix.EpollCtl(c.epfd, unix.EPOLL_CTL_MOD, k.fd, &e); err != nil {
-		c.lost(k, "epoll_ctl: "+errnoText(err))
+		c.lost(k, "epoll_ctl: "+control.ErrnoText(err))
 	}
 }
 
@@ -163,7 +165,7 @@ func (c *Clients) receive(k *conn) {
 		case err == unix.EAGAIN || err == unix.EINTR:
 			return
 		case err != nil:
-			c.lost(k, "reading: "+errnoText(err))
+			c.lost(k, "reading: "+control.ErrnoText(err))
 			return
 		case n == 0:
 			c.ended(k)
@@ -261,12 +263,4 @@ func (c *Clients) drop(k *conn) {
 	delete(c.byFD, k.fd)
 	_ = unix.Close(k.fd) // with its item
 	k.fd = -1
-}
-
-func errnoText(err error) string {
-	errno, ok := err.(unix.Errno)
-	if !ok {
-		return err.Error()
-	}
-	return unix.ErrnoName(errno) + " (" + errno.Error() + ")"
 }

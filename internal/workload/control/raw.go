@@ -1,8 +1,11 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,4 +45,14 @@ func (fd FD) Write(b []byte) (int, error) {
 		done += n
 	}
 	return done, nil
+}
+
+// ErrnoText is "EEXIST (File exists)", as strerror words it.
+func ErrnoText(err error) string {
+	var e syscall.Errno
+	if !errors.As(err, &e) {
+		return err.Error()
+	}
+	text := e.Error()
+	return unix.ErrnoName(e) + " (" + strings.ToUpper(text[:1]) + text[1:] + ")"
 }

@@ -48,7 +48,7 @@ func (p *Puppet) leave(e entered, text string, ret int, errno syscall.Errno, not
 		p.leaveAs(e, text, "= "+strconv.Itoa(ret), true, note)
 		return 0
 	}
-	p.leaveAs(e, text, "= -1 "+errnoText(errno), false, strings.ToLower(unix.ErrnoName(errno)))
+	p.leaveAs(e, text, "= -1 "+control.ErrnoText(errno), false, strings.ToLower(unix.ErrnoName(errno)))
 	return errno
 }
 
@@ -58,10 +58,4 @@ func (p *Puppet) leaveAs(e entered, text, result string, ok bool, note string) {
 		Seq: e.seq, Time: e.time, TID: e.tid, Thread: e.thread,
 		Text: text, Result: result, OK: ok, Note: note,
 	})
-}
-
-// errnoText is "EEXIST (File exists)", as strerror words it.
-func errnoText(e syscall.Errno) string {
-	text := e.Error()
-	return unix.ErrnoName(e) + " (" + strings.ToUpper(text[:1]) + text[1:] + ")"
 }

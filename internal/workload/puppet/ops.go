@@ -261,7 +261,7 @@ type syscallError struct {
 	errno syscall.Errno
 }
 
-func (e *syscallError) Error() string { return e.call + " failed: " + errnoText(e.errno) }
+func (e *syscallError) Error() string { return e.call + " failed: " + control.ErrnoText(e.errno) }
 
 func failure(call string, errno syscall.Errno) error {
 	if errno == 0 {

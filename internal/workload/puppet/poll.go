@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"syscall"
 
+	"kernelviz/internal/workload/control"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -12,7 +14,7 @@ func (p *Puppet) leavePoll(e entered, c *call, n int, errno syscall.Errno, fds [
 	if errno != 0 || n == 0 {
 		result := "= 0 (Timeout)"
 		if errno != 0 {
-			result = "= -1 " + errnoText(errno)
+			result = "= -1 " + control.ErrnoText(errno)
 		}
 		p.leaveAs(e, c.end(), result, errno == 0, "")
 		return false

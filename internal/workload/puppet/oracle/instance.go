@@ -16,6 +16,7 @@ type instance struct {
 	waiting int        // threads in epoll_wait
 	rung    int        // callbacks of the running system call
 	raced   bool       // several callbacks raced with a waiting thread: see Table.watch
+	racers  int        // threads that waited then
 }
 
 // key orders the tree: struct epoll_filefd.

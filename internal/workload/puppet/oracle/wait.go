@@ -73,8 +73,14 @@ func (t *Table) relearn(ep *instance, before map[*item]uint32, got []Event, fore
 		t.wrong++
 	}
 	certain := foretold || ep.correct(before, got)
+	// Of several racers nobody can tell who went through the list last: they are
+	// recorded in the order in which they come back.
+	alone := !ep.raced || ep.racers == 1
 	ep.raced = ep.raced && ep.waiting > 0 // by others, who may have taken some
-	ep.known = certain && whole && !ep.raced
+	if !ep.raced {
+		ep.racers = 0
+	}
+	ep.known = certain && whole && !ep.raced && alone
 }
 
 // copyReady keeps the ready items with their masks, which a scan changes.
@@ -180,6 +186,7 @@ func (t *Table) watch() func() {
 func (ep *instance) race() {
 	if ep.waiting > 0 {
 		ep.known, ep.raced = false, true
+		ep.racers = max(ep.racers, ep.waiting)
 	}
 }
 
