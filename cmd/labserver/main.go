@@ -82,7 +82,7 @@ func newCommand() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageFor(cmd, err) })
 	root.SetVersionTemplate("labserver {{.Version}}\n")
-	root.AddCommand(newServe(), newDoctor(), newTargets(), newShow(), newURL(), newWorkload(), newVersion())
+	root.AddCommand(newServe(), newDoctor(), newTargets(), newShow(), newURL(), newLabs(), newWorkload(), newVersion())
 	return root
 }
 

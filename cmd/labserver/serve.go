@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/url"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"kernelviz/internal/sandbox"
 	"kernelviz/internal/server"
+	"kernelviz/internal/store"
 	"kernelviz/web"
 )
 
@@ -28,6 +31,10 @@ type serveFlags struct {
 	allowHosts    []string
 	showAddresses bool
 	noWorkloads   bool
+	noTerminal    bool
+	noCode        bool
+	db            string
+	labs          labFlags
 	logFormat     string
 	logLevel      string
 	dev           string
@@ -55,6 +62,10 @@ func newServe() *cobra.Command {
 	fl.StringArrayVar(&f.allowHosts, "allow-host", nil, "answer to this `NAME` besides loopback; may be repeated")
 	fl.BoolVar(&f.showAddresses, "show-addresses", false, "show kernel addresses; this defeats KASLR for everyone with the URL")
 	fl.BoolVar(&f.noWorkloads, "no-workloads", false, "do not let pages start processes")
+	fl.BoolVar(&f.noTerminal, "no-terminal", false, "do not let pages open terminals")
+	fl.BoolVar(&f.noCode, "no-code", false, "do not let pages compile and run code")
+	fl.StringVar(&f.db, "db", "", "keep progress in `FILE` (default: ~/.local/state/kernelviz/progress.db of who called sudo)")
+	f.labs.add(cmd)
 	fl.StringVar(&f.logFormat, "log-format", "text", "format of the log on stderr: text or json")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.IntVar(&f.maxClients, "max-clients", server.DefaultMaxClients, "pages connected at once")
@@ -74,6 +85,10 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 			return badFlag("--dev", f.dev, "give the URL of the Vite server, for example --dev=http://127.0.0.1:5173")
 		}
 	}
+	labFiles, err := f.labs.files()
+	if err != nil {
+		return err
+	}
 	token := server.NewToken()
 	if f.tokenFile != "" {
 		if token, err = server.ReadToken(f.tokenFile); err != nil {
@@ -92,12 +107,25 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 	defer func() { err = errors.Join(err, m.close()) }()
 	var box *sandbox.Sandbox
 	if !f.noWorkloads {
-		box, err = sandbox.New(sandbox.Config{Log: log, Guardian: []string{"/proc/self/exe", "workload", "guardian"}})
+		box, err = sandbox.New(sandbox.Config{Log: log, Guardian: guardian})
 		if err != nil {
 			return fmt.Errorf("making the sandbox of workloads: %w", err)
 		}
 		defer func() { err = errors.Join(err, box.Close()) }()
 	}
+	var labs *server.LabOptions
+	if box != nil {
+		w, openErr := openLabs(ctx, f, m, labFiles, box, log)
+		if openErr != nil {
+			return openErr
+		}
+		defer func() { err = errors.Join(err, w.close()) }()
+		labs = &server.LabOptions{Source: w.source, Sessions: w.options, Live: f.labs.dir != ""}
+		for _, p := range w.source.Catalog().Problems {
+			fmt.Fprintln(stderr, p.Error())
+		}
+	}
+
 	s := server.New(server.Options{
 		Version:    version,
 		Kernel:     m.kernel,
@@ -105,6 +133,7 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 		Assets:     web.Dist(),
 		Logger:     log,
 		Sandbox:    box,
+		Labs:       labs,
 		Addr:       l.Addr(),
 		Token:      token,
 		Viewers:    f.viewers,
@@ -124,6 +153,23 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 		log.Warn("labserver url will not find this server", "error", err)
 	}
 	return s.Serve(ctx, l)
+}
+
+// guardian is the command that cleans up after a killed server.
+var guardian = []string{"/proc/self/exe", "workload", "guardian"}
+
+// openLabs prepares labs with the progress of the learner who started the
+// server.
+func openLabs(ctx context.Context, f serveFlags, m *machine, files fs.FS, box *sandbox.Sandbox, log *slog.Logger) (*workshop, error) {
+	db := f.db
+	if db == "" {
+		user, err := sandbox.Invoker()
+		if err != nil {
+			return nil, fmt.Errorf("finding out whose progress is kept: %w", err)
+		}
+		db = store.DefaultPath(user.Home, os.Getenv("XDG_STATE_HOME"))
+	}
+	return openWorkshop(ctx, m, files, box, db, !f.noCode, !f.noTerminal, log)
 }
 
 // explainTiers says what is missing where a view cannot read the kernel in its

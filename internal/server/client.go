@@ -114,6 +114,13 @@ func (c *client) sendLatest(kind int, message []byte) {
 	c.notify()
 }
 
+// isClosing tells whether the page is on its way out.
+func (c *client) isClosing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing != 0
+}
+
 // waiting is the number of bytes of JSON messages that wait to be written.
 func (c *client) waiting() int {
 	c.mu.Lock()

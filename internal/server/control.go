@@ -108,6 +108,22 @@ func parseControl(data []byte) (msg control, ref int64, err error) {
 		msg = new(doMessage)
 	case "stop":
 		msg = new(stopMessage)
+	case "lab":
+		msg = new(labMessage)
+	case "leave":
+		msg = new(leaveMessage)
+	case "act":
+		msg = new(actMessage)
+	case "predict":
+		msg = new(predictMessage)
+	case "hint", "retry":
+		msg = new(labStepMessage)
+	case "fresh", "reset", "kill":
+		msg = new(labOnlyMessage)
+	case "draft":
+		msg = new(draftMessage)
+	case "build":
+		msg = new(buildMessage)
 	case "":
 		return nil, head.Ref, badMessage("message has no type")
 	default:

@@ -27,6 +27,7 @@ type hub struct {
 	viewsInfo  map[string]*viewMetrics
 	targets    *targetList
 	workloads  *workloads // nil where starting them is switched off
+	labs       *labs      // nil where labs are switched off
 	metrics    *metrics
 	log        *slog.Logger
 	maxClients int
@@ -63,6 +64,9 @@ func newHub(ctx context.Context, o Options, m *metrics) *hub {
 		h.workloads = &workloads{hub: h, box: o.Sandbox}
 	}
 	h.running.Go(func() { h.targets.run(ctx) })
+	if o.Labs != nil {
+		h.labs = newLabs(h, o.Labs, o.Kernel)
+	}
 	return h
 }
 
@@ -132,6 +136,9 @@ func (h *hub) leave(c *client) {
 	if h.workloads != nil {
 		h.workloads.detach(c)
 	}
+	if h.labs != nil {
+		h.labs.detach(c)
+	}
 	for _, s := range c.subscriptions() {
 		c.drop(s)
 		s.room.remove(s)
@@ -159,6 +166,8 @@ func (h *hub) handle(c *client, msg control) {
 		}
 	case *inspectMessage:
 		h.inspect(c, m)
+	case *labMessage, *leaveMessage, *actMessage, *predictMessage, *labStepMessage, *labOnlyMessage, *draftMessage, *buildMessage:
+		h.handleLab(c, msg)
 	default:
 		h.handleWorkload(c, msg)
 	}
@@ -257,6 +266,9 @@ func (h *hub) shutdown(deadline time.Time) {
 	}
 	ended := make(chan struct{})
 	go func() {
+		if h.labs != nil {
+			h.labs.sessions.Close()
+		}
 		h.running.Wait()
 		close(ended)
 	}()

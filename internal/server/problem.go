@@ -45,6 +45,9 @@ func asProblem(doing string, err error) *Problem {
 	if errors.As(err, &refusal) {
 		return &Problem{refusal.Code, refusal.Message, refusal.Fix}
 	}
+	if p, ok := labProblem(err); ok {
+		return p
+	}
 	message := doing + ": " + err.Error()
 	if errors.Is(err, workload.ErrEnded) {
 		return &Problem{CodeGone, message, "start another"}

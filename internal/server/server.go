@@ -50,6 +50,7 @@ type Options struct {
 	Assets  fs.FS // index.html and assets/
 	Logger  *slog.Logger
 	Sandbox *sandbox.Sandbox // of the workloads; nil: pages may start none. The caller closes it
+	Labs    *LabOptions      // nil: no labs
 
 	Addr       net.Addr // that the server listens on
 	Token      Token
@@ -67,7 +68,9 @@ type Server struct {
 	hub      *hub
 	hello    map[scope][]byte
 	upgrader websocket.Upgrader
-	stop     context.CancelFunc // ends the hub's context
+
+	terminals terminalPages
+	stop      context.CancelFunc // ends the hub's context
 }
 
 // New makes a server. It runs nothing but the target list, which sleeps until
@@ -138,10 +141,15 @@ func (s *Server) Handler() http.Handler {
 	r.Group(func(r chi.Router) {
 		r.Use(s.guard.protect)
 		r.Get("/ws", s.connect)
+		r.Get("/ws/terminal", s.connectTerminal)
 		r.Get("/metrics", s.metrics.serve)
 		r.Route("/api", func(r chi.Router) {
 			r.Get("/v1/targets", s.apiTargets)
 			r.Get("/v1/doctor", s.apiDoctor)
+			r.Get("/v1/labs", s.apiLabs)
+			r.Get("/v1/labs/{id}", s.apiLesson)
+			r.Get("/v1/labs/{id}/media/{name}", s.apiMedia)
+			r.Get("/v1/progress", s.apiProgress)
 			r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 				writeRefusal(w, r, http.StatusNotFound, problemf(CodeNotFound, "", "no route %.100s", r.URL.Path))
 			})

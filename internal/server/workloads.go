@@ -202,6 +202,23 @@ func (ws *workloads) start(name string) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
+	w := ws.take(id, p)
+	if w == nil {
+		return nil, errors.Join(problemf(CodeBusy, "", "the server is stopping"), p.Stop())
+	}
+	return w, nil
+}
+
+// adopt makes a workload that a lab started one that pages can drive.
+func (ws *workloads) adopt(id string, p *workload.Process) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.take(id, p) // nil while the server stops, and with it the lab
+}
+
+// take makes a running process a workload of pages; nil if the server is
+// stopping. The caller holds ws.mu.
+func (ws *workloads) take(id string, p *workload.Process) *work {
 	w := &work{
 		id: id, process: p, hub: ws.hub,
 		actions:   make(chan action, maxActions),
@@ -212,10 +229,10 @@ func (ws *workloads) start(name string) (*work, error) {
 	ws.all = append(ws.all, w)
 	ws.forgetEnded()
 	if !ws.hub.spawn(w.act, w.tell, w.know) {
-		return nil, errors.Join(problemf(CodeBusy, "", "the server is stopping"), p.Stop())
+		return nil
 	}
 	ws.hub.metrics.running.Inc()
-	return w, nil
+	return w
 }
 
 // forgetEnded keeps the newest of the workloads that ended. The caller holds
