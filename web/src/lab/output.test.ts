@@ -19,6 +19,10 @@ describe("OutputLog", () => {
     expect(log([1, 0, "树 "], [1, 4, "ok"], [1, 4, "ok!"]).text).toBe("树 ok!");
   });
 
+  it("loses nothing after what is no UTF-8, for which more bytes come than were written", () => {
+    expect(log([1, 0, "ok \uFFFD\uFFFD"], [1, 5, "more"]).text).toBe("ok \uFFFD\uFFFDmore");
+  });
+
   it("begins anew with each run, and takes nothing from one that is over", () => {
     expect(log([1, 0, "old", 5], [2, 0, "new"], [1, 3, "late"])).toMatchObject({
       run: 2,

@@ -9,6 +9,8 @@ export const mostOutput = 64 * 1024; // bytes
 interface Chunk {
   readonly at: number;
   readonly bytes: Uint8Array;
+  /** The server put U+FFFD for what is no UTF-8: there are more bytes here than the program wrote. */
+  readonly mended: boolean;
 }
 
 /** OutputLog never changes: `add` gives the next one. */
@@ -30,15 +32,15 @@ export class OutputLog {
     // A message is true from its first byte on; what was said of these bytes goes.
     const kept = before.chunks
       .filter((c) => c.at < m.at)
-      .map((c) => (c.at + c.bytes.length > m.at ? { at: c.at, bytes: c.bytes.subarray(0, m.at - c.at) } : c));
-    const chunks = [...kept, { at: m.at, bytes: encoder.encode(m.text) }];
+      .map((c, i, all) => upTo(c, m.at, i === all.length - 1));
+    const chunks = [...kept, { at: m.at, bytes: encoder.encode(m.text), mended: m.text.includes("\uFFFD") }];
     let size = chunks.reduce((n, c) => n + c.bytes.length, 0);
     let trimmed = 0;
     while (size > mostOutput) {
       const first = chunks[0]!;
       const over = Math.min(size - mostOutput, first.bytes.length);
       if (over === first.bytes.length) chunks.shift();
-      else chunks[0] = { at: first.at + over, bytes: first.bytes.subarray(over) };
+      else chunks[0] = { ...first, at: first.at + over, bytes: first.bytes.subarray(over) };
       size -= over;
       trimmed += over;
     }
@@ -48,6 +50,12 @@ export class OutputLog {
 }
 
 const encoder = new TextEncoder();
+
+// The end of a mended chunk is not known; what follows the last one follows it.
+function upTo(c: Chunk, at: number, last: boolean): Chunk {
+  if (c.at + c.bytes.length <= at || (last && c.mended)) return c;
+  return { ...c, bytes: c.bytes.subarray(0, at - c.at) };
+}
 
 function decoded(chunks: readonly Chunk[]): string {
   const all = new Uint8Array(chunks.reduce((n, c) => n + c.bytes.length, 0));

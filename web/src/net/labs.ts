@@ -56,7 +56,7 @@ const part: Decoder<Part> = (v, at) => {
   const p = record(v, at);
   if (p["step"] !== undefined) return { step: str(p["step"], `${at}.step`) };
   if (p["struct"] !== undefined) return { struct: struct(p["struct"], `${at}.struct`) };
-  return { html: str(p["html"], `${at}.html`) };
+  return { html: or(str, "")(p["html"], `${at}.html`) };
 };
 
 const action = obj({

@@ -195,6 +195,7 @@ const decoders = {
       terminal: 0,
     }),
   }),
+  labs: obj({}), // they changed on disk
   lab: obj({ ref: or(num, 0), lab: str, state: labState }),
   output: obj({ lab: str, run: or(num, 0), at: or(num, 0), text: or(str, ""), lost: or(num, 0) }),
   error: obj({

@@ -48,6 +48,9 @@ export class Session {
   /** The lesson that is open, for the header. */
   lesson = $state.raw<{ module: string; title: string } | null>(null);
 
+  /** Raised when the labs changed on disk: lessons are to be fetched again. */
+  edition = $state(0);
+
   frames: Frames | null = null;
   labs: Labs | null = null;
   readonly client: Client;
@@ -149,6 +152,9 @@ export class Session {
         break;
       case "calls":
         this.addCalls(m);
+        break;
+      case "labs":
+        this.edition++;
         break;
       case "lab":
         this.labs?.lab(m);
