@@ -57,6 +57,8 @@ export class Lab implements Labs {
     const before = this.state;
     this.failure = null;
     this.state = m.state;
+    // Runs are counted anew by a session that began anew.
+    if (m.state.program.run < this.log.run) this.log = OutputLog.empty;
     if (m.state.drafts) {
       if (this.drafts.read(m.state.drafts)) this.draftsRead++;
       if (this.drafts.waiting().length > 0) void this.save();

@@ -61,6 +61,19 @@ describe("the open lab", () => {
     expect(lab.failure?.code).toBe("missing");
   });
 
+  it("shows the output of a session that counts its runs anew", () => {
+    const output = (run: number, text: string) =>
+      lab.output({ type: "output", lab: "growing", run, at: 0, text, lost: 0 });
+    lab.lab(state({ program: { run: 3 } }));
+    output(3, "old");
+    lab.lab(state({ program: { run: 3 } }));
+    expect(lab.log.text).toBe("old");
+    lab.lab(state({ program: { run: 0 } }));
+    expect(lab.log.text).toBe("");
+    output(1, "new");
+    expect(lab.log.text).toBe("new");
+  });
+
   it("announces what was ticked while it looked on", () => {
     const change = vi.fn();
     lab.onchange = change;
