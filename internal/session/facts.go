@@ -91,7 +91,9 @@ func (s *Session) publishTerminals(f kernelviz.Facts) {
 	shells := make([]*shell, 0, len(s.terminals))
 	for _, t := range s.terminals {
 		shells = append(shells, t)
-		output += t.term.Since(t.mark)
+		if s.lab.Uses("terminal.output") {
+			output += t.term.Since(t.mark)
+		}
 	}
 	s.mu.Unlock()
 	f["terminal.output"] = output

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"regexp"
 	"sync"
 	"time"
@@ -199,15 +200,17 @@ func seeded() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint6
 // closeQuietly closes what failed before anything came of it.
 func closeQuietly(c io.Closer) { _ = c.Close() }
 
-// scratchDir makes the session's directory, which belongs to the learner.
-func scratchDir(root, name string, u sandbox.User) (string, error) {
-	dir, err := os.MkdirTemp(root, name+"-")
-	if err != nil {
+// scratchDir makes the session's directory, which belongs to the learner. It
+// has the name of the lab, since terminals show it, in one of its own.
+func scratchDir(root, session, labID string, u sandbox.User) (string, error) {
+	outer := filepath.Join(root, session)
+	dir := filepath.Join(outer, labID)
+	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return "", err
 	}
 	if os.Geteuid() == 0 {
 		if err := os.Chown(dir, u.UID, u.GID); err != nil {
-			return "", errors.Join(err, os.RemoveAll(dir))
+			return "", errors.Join(err, os.RemoveAll(outer))
 		}
 	}
 	return dir, nil

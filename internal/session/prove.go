@@ -42,6 +42,10 @@ func (f Finding) Error() string {
 // the step pass within its time, and nothing is left behind. Each step that
 // passes is told to passed. The options' Store is not used.
 func Prove(ctx context.Context, o Options, l *lab.Lab, passed func(step string, took time.Duration)) []Finding {
+	return proveWithin(ctx, o, l, passed, doneWithin)
+}
+
+func proveWithin(ctx context.Context, o Options, l *lab.Lab, passed func(step string, took time.Duration), patience time.Duration) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, proveLimit)
 	defer cancel()
 	db, err := store.Memory()
@@ -56,7 +60,7 @@ func Prove(ctx context.Context, o Options, l *lab.Lab, passed func(step string, 
 	if err != nil {
 		return []Finding{{l.ID, "", err}}
 	}
-	p := prover{session: s, ctx: ctx}
+	p := prover{session: s, ctx: ctx, patience: patience}
 	var findings []Finding
 	if problem := s.State().Problem; problem != "" {
 		findings = append(findings, Finding{l.ID, "", errors.New(problem)})
@@ -80,6 +84,8 @@ func Prove(ctx context.Context, o Options, l *lab.Lab, passed func(step string, 
 type prover struct {
 	ctx     context.Context
 	session *Session
+	// patience is how long a check may take to pass after its solution.
+	patience time.Duration
 }
 
 func (p *prover) step(i int, step *lab.Step) error {
@@ -99,7 +105,7 @@ func (p *prover) step(i int, step *lab.Step) error {
 			return fmt.Errorf("solve, move %d: %w", n+1, err)
 		}
 	}
-	if !p.until(doneWithin, func() bool { return p.state(i).State == "done" }) {
+	if !p.until(p.patience, func() bool { return p.state(i).State == "done" }) {
 		st := p.state(i)
 		return fmt.Errorf("the check does not pass after the solution: it is %s (holds %v, stale %v, late %v, says %q)%s",
 			st.State, st.Holds, st.Stale, st.Late, st.Said, p.shown())

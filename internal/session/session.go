@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +30,7 @@ const (
 	lookShare = 10
 
 	actTimeout   = 30 * time.Second
+	stageWithin  = 2 * time.Second // that the stage shows new processes
 	stateTimeout = 5 * time.Second
 	setupTimeout = 20 * time.Second
 )
@@ -100,7 +103,7 @@ func (s *Session) begin(ctx context.Context) error {
 	}
 	o := &s.manager.options
 	var err error
-	if s.dir, err = scratchDir(o.Scratch, s.name, o.User); err != nil {
+	if s.dir, err = scratchDir(o.Scratch, s.name, s.lab.ID, o.User); err != nil {
 		return fmt.Errorf("making its directory: %w", err)
 	}
 	if s.lab.Network == "own" {
@@ -112,6 +115,9 @@ func (s *Session) begin(ctx context.Context) error {
 		return err
 	}
 	s.startWorkloads(ctx)
+	// The first look comes before anybody can act: a step that is armed compares
+	// with what it saw.
+	s.lookOnce()
 	s.loops.Go(s.look)
 	return nil
 }
@@ -219,7 +225,7 @@ func (s *Session) Close() {
 		}
 	}
 	if s.dir != "" {
-		if err := os.RemoveAll(s.dir); err != nil {
+		if err := os.RemoveAll(filepath.Dir(s.dir)); err != nil {
 			s.log().Warn("removing a lab's files", "lab", s.lab.ID, "error", err)
 		}
 	}
@@ -332,6 +338,10 @@ func (s *Session) lookOnce() {
 // with the next change, and the page says so.
 func (s *Session) save() {
 	s.mu.Lock()
+	if s.run == nil { // it never began
+		s.mu.Unlock()
+		return
+	}
 	attempt := s.attempt.ID
 	var changed []lab.Kept
 	for _, k := range s.run.Kept() {
@@ -494,8 +504,34 @@ func (s *Session) Fresh(ctx context.Context) error {
 	s.problem = ""
 	s.mu.Unlock()
 	s.startWorkloads(ctx)
+	s.awaitStage(ctx)
 	s.rearm()
 	return s.afterwards(nil)
+}
+
+// awaitStage waits until the new processes have been looked at, so that steps
+// compare with them and not with those before.
+func (s *Session) awaitStage(ctx context.Context) {
+	h := s.Hear()
+	defer h.Close()
+	late := time.NewTimer(stageWithin)
+	defer late.Stop()
+	for {
+		s.mu.Lock()
+		shown := s.stage.topic
+		s.mu.Unlock()
+		pid, fd, there := s.stageTarget()
+		if s.lab.Stage == nil || !there && shown == "" || there && strings.HasSuffix(shown, fmt.Sprintf("/%d:%d", pid, fd)) {
+			return
+		}
+		select {
+		case <-h.Changed:
+		case <-late.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // rearm arms the first step that is open, if it is armed.

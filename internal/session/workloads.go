@@ -76,6 +76,11 @@ func (s *Session) startWorkload(ctx context.Context, wanted *lab.Workload) error
 			return fmt.Errorf("setup action %d: %s", i+1, why)
 		}
 	}
+	if state, err := p.State(ctx); err == nil { // know keeps it up to date
+		s.mu.Lock()
+		w.state = state
+		s.mu.Unlock()
+	}
 	return nil
 }
 
