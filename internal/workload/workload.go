@@ -14,7 +14,9 @@ import (
 	"kernelviz/internal/sandbox"
 	"kernelviz/internal/workload/churn"
 	"kernelviz/internal/workload/clients"
+	"kernelviz/internal/workload/herd"
 	"kernelviz/internal/workload/puppet"
+	"kernelviz/internal/workload/readiness"
 )
 
 // ErrUnknown is wrapped where there is no workload of that name.
@@ -38,6 +40,14 @@ func kinds() []kind {
 		{
 			name: "clients", lab: true, main: noArgs(clients.Main),
 			limits: sandbox.Limits{Processes: 64, Memory: 2 << 30, CPU: 1, Files: 20_000},
+		},
+		{
+			name: "herd", lab: true, main: noArgs(herd.Main),
+			limits: sandbox.Limits{Processes: 128, Memory: 1 << 30, CPU: 2, Files: 20_000},
+		},
+		{
+			name: "readiness", lab: true, main: noArgs(readiness.Main),
+			limits: sandbox.Limits{Processes: 64, Memory: 1 << 30, CPU: 1, Files: 20_000},
 		},
 		{
 			name: "churn", main: churn.Main,
