@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-//go:embed 0*
+//go:embed all:[0-9]*
 var files embed.FS
 
 // FS returns the labs folder.

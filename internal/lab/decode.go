@@ -94,6 +94,10 @@ func (d *decoder) bilingual(n *node, what string, most int) Text {
 }
 
 func (d *decoder) languages(f fields, most int) Text {
+	if f.get("zh") == nil {
+		d.loader.untranslated = append(d.loader.untranslated,
+			Problem{File: d.file, Line: f.n.line, Column: f.n.column, Message: f.what + " has no zh"})
+	}
 	return Text{En: f.text(f.need("en"), "en", most), Zh: f.text(f.get("zh"), "zh", most)}
 }
 
@@ -469,14 +473,25 @@ func (d *decoder) compile(n *node, source string, want wants, item bool) *expres
 	}
 	e, bad := d.words.compile(source, want, item)
 	if bad == nil {
+		d.lab.sources = append(d.lab.sources, source)
 		return e
 	}
 	if d.words.facts == nil {
 		bad.message += "; setup may use param only: no fact has a value yet"
 	}
-	line, column := d.locate(n.line, n.column, source, bad.line, bad.column)
-	d.failAt(line, column, "%s", bad.message)
+	d.misfit(n.line, n.column, source, bad)
 	return nil
+}
+
+// misfit reports what is wrong with an expression that stands at or after a
+// place of the file.
+func (r *reader) misfit(line, column int, source string, bad *badExpression) {
+	l, c := r.locate(line, column, source, bad.line, bad.column)
+	if l == line && c == column && bad.word != "" {
+		// A folded text stands otherwise in the file; the name does not.
+		l, c = r.locate(line, column, bad.word, 0, 0)
+	}
+	r.failAt(l, c, "%s", bad.message)
 }
 
 // locate finds the place of a part of a text, by looking for the text in the

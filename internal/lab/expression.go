@@ -211,6 +211,7 @@ type expression struct {
 type badExpression struct {
 	line, column int // from 0
 	message      string
+	word         string // the name that is not known; empty if it is something else
 }
 
 // wants are what an expression may be asked to give.
@@ -280,6 +281,7 @@ func (v *vocabulary) explain(source string, err error) *badExpression {
 		return bad
 	}
 	path, after := dotted(source, bad.line, bad.column, m[1])
+	bad.word = path
 	if strings.HasPrefix(after, "(") && !strings.Contains(path, ".") {
 		bad.message = "unknown function " + path
 		return bad

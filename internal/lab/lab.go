@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,6 +53,8 @@ func (p Problem) Error() string {
 type Catalog struct {
 	Modules  []*Module
 	Problems []Problem // sorted by file and place
+
+	untranslated []Problem // texts that have no Chinese
 }
 
 // Lab is the lab of that id, nil if there is none.
@@ -104,10 +108,31 @@ type Lab struct {
 	lessons          map[string]*lesson
 	hasZh, zhIsStale bool
 	english          string   // hash of lesson.en.md
+	sources          []string // of every expression
 	print            uint64   // hash of all that was read: equal if nothing changed
 	files            []string // everything in its folder, by path in the lab
 	references       []reference
 	pictures         []string // shown by its texts, by path in the lab
+}
+
+var afterName = regexp.MustCompile(`[A-Za-z0-9_.]$`)
+
+// Uses tells that an expression of the lab names a fact, or one that begins so:
+// "program.fds", "terminal.".
+func (l *Lab) Uses(fact string) bool {
+	for _, source := range l.sources {
+		for rest := source; ; {
+			i := strings.Index(rest, fact)
+			if i < 0 {
+				break
+			}
+			if head := strings.TrimSuffix(rest[:i], "before."); !afterName.MatchString(head) {
+				return true
+			}
+			rest = rest[i+len(fact):]
+		}
+	}
+	return false
 }
 
 // Range is what a parameter is drawn from, both ends included.
@@ -194,8 +219,8 @@ const (
 	KindShell = "shell"
 )
 
-// Check is what a step asks of the kernel.
-type Check struct {
+// Condition is what a step asks of the kernel: its check.
+type Condition struct {
 	Kind   string
 	Expr   string        // empty for KindShell
 	Shell  string        // path in the lab; for KindShell only
@@ -211,7 +236,7 @@ type Step struct {
 	Text    Text // Markdown as written; empty if none
 	Do      []Button
 	Predict *Predict // nil: none
-	Check   Check
+	Check   Condition
 	Hints   []Hint
 	Solve   []Move
 

@@ -13,6 +13,7 @@ import (
 type lesson struct {
 	file    string // from the labs folder
 	title   string
+	at      int // line of the title, from 1
 	parts   []Part
 	actions []string // offered by its text, in order, each once
 }
@@ -49,7 +50,7 @@ func (d *decoder) lesson(lang string) {
 	lines := strings.Split(source, "\n")
 	l := &lessonReader{
 		decoder: decoder{reader: reader{file: file, lines: lines, report: d.report}, loader: d.loader, lab: d.lab, words: d.words},
-		lesson:  lesson{file: file},
+		lesson:  lesson{file: file, at: 1},
 	}
 	i := 0
 	if lang == "zh" {
@@ -63,6 +64,7 @@ func (d *decoder) lesson(lang string) {
 		l.failAt(i+1, 1, "the first line must be the title: # %s", d.lab.Title.In(lang))
 	}
 	l.lesson.title = strings.TrimSpace(title)
+	l.lesson.at = i + 1
 	l.read(i + 1)
 	l.compare()
 	d.lab.lessons[lang] = &l.lesson

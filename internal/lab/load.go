@@ -40,10 +40,14 @@ var (
 func Load(fsys fs.FS, facts []kernelviz.Fact) *Catalog {
 	l := &loader{fsys: fsys, facts: facts, markdown: newMarkdown(), read: fnv.New64a()}
 	l.load()
-	slices.SortStableFunc(l.problems, func(a, b Problem) int {
+	sortProblems(l.problems)
+	return &Catalog{Modules: l.modules, Problems: l.problems, untranslated: l.untranslated}
+}
+
+func sortProblems(list []Problem) {
+	slices.SortStableFunc(list, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column)
 	})
-	return &Catalog{Modules: l.modules, Problems: l.problems}
 }
 
 type loader struct {
@@ -52,6 +56,8 @@ type loader struct {
 	markdown goldmark.Markdown
 	modules  []*Module
 	problems []Problem
+	// untranslated are texts that have no Chinese.
+	untranslated []Problem
 	// read hashes what is read of a lab.
 	read hash.Hash64
 }
@@ -135,7 +141,7 @@ func (l *loader) module(dir string) *Module {
 		l.report(*p)
 		return nil
 	}
-	d := &decoder{reader: reader{file: file, lines: strings.Split(source, "\n"), report: l.report}}
+	d := &decoder{reader: reader{file: file, lines: strings.Split(source, "\n"), report: l.report}, loader: l}
 	m := &Module{Dir: dir}
 	f, ok := d.fields(root, "a module", "format", "id", "title", "summary", "requires", "planned")
 	if !ok {
@@ -176,12 +182,17 @@ func (l *loader) text(file string, most int) (string, bool) {
 		l.report(Problem{File: file, Message: "the file is not UTF-8"})
 		return "", false
 	}
-	text := strings.TrimPrefix(string(b), "\ufeff")
+	text := normal(string(b))
 	if i := strings.IndexByte(text, 0); i >= 0 {
 		l.report(Problem{File: file, Line: strings.Count(text[:i], "\n") + 1, Message: "the file has a zero byte"})
 		return "", false
 	}
-	return strings.ReplaceAll(text, "\r\n", "\n"), true
+	return text, true
+}
+
+// normal is a text without byte order mark, with lines that end in \n.
+func normal(text string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n")
 }
 
 func (l *loader) bytes(file string, most int) ([]byte, bool) {

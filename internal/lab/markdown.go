@@ -140,10 +140,10 @@ func (d *decoder) mark(line, column int, source string) string {
 		}
 		e, bad := d.words.compile(s, wantAny, false)
 		if bad != nil {
-			l, c := d.locate(line, column, s, bad.line, bad.column)
-			d.failAt(l, c, "%s", bad.message)
+			d.misfit(line, column, s, bad)
 			return
 		}
+		d.lab.sources = append(d.lab.sources, s)
 		b.WriteString(openValue + strconv.Itoa(d.lab.live(e)) + closeValue)
 	})
 	if err != nil {

@@ -496,11 +496,20 @@ func (r *Run) Steps() []StepState {
 	return out
 }
 
+// Renew tells that the lab's processes are new. What is done stays done until
+// it has held again; an open step is armed by the next Observe.
+func (r *Run) Renew() {
+	for _, s := range r.steps {
+		s.kept = s.kept || s.done
+		s.armed = s.armed && s.done
+	}
+}
+
 // Kept is what to keep of the run, for NewRun.
 func (r *Run) Kept() []Kept {
 	var out []Kept
 	for _, s := range r.steps {
-		if !s.done && len(s.shown) == 0 && !s.answered {
+		if !s.opened {
 			continue
 		}
 		out = append(out, Kept{

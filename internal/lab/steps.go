@@ -78,19 +78,19 @@ func (d *decoder) actionName(f fields, n *node, key string) string {
 	return name
 }
 
-func (d *decoder) check(n *node) Check {
+func (d *decoder) check(n *node) Condition {
 	if n.kind != mapping {
 		source, ok := n.value.(string)
 		if !ok {
 			d.fail(n, "check must be an expression or a mapping, not %s", n.what())
 		}
-		return Check{Kind: KindEdge, Expr: source, expr: d.compile(n, source, wantBool, false)}
+		return Condition{Kind: KindEdge, Expr: source, expr: d.compile(n, source, wantBool, false)}
 	}
 	f, ok := d.fields(n, "a check", "expr", "kind", "within", "shell")
 	if !ok {
-		return Check{}
+		return Condition{}
 	}
-	c := Check{Within: d.within(f)}
+	c := Condition{Within: d.within(f)}
 	if shell := f.get("shell"); shell != nil {
 		c.Kind, c.Shell = KindShell, f.text(shell, "shell", 80)
 		switch {

@@ -1,6 +1,11 @@
 package epoll
 
-import "kernelviz/internal/kernelviz"
+import (
+	"golang.org/x/sys/unix"
+
+	"kernelviz/internal/kernelviz"
+	"kernelviz/internal/kernelviz/wire"
+)
 
 // FactList implements kernelviz.View: what Facts publishes.
 func (v *View) FactList() []kernelviz.Fact {
@@ -23,7 +28,7 @@ func (v *View) FactList() []kernelviz.Fact {
 		{Name: "epoll.items", Type: kernelviz.FactList, Doc: "The items in tree order; empty in a tree of more than 4,096.", Fields: []kernelviz.Fact{
 			{Name: "fd", Type: i, Doc: "fd of the key."},
 			{Name: "kind", Type: s, Doc: "Kind of the file: eventfd, pipe, tcp, …"},
-			{Name: "events", Type: s, Doc: "event.events in words: EPOLLIN|EPOLLET."},
+			{Name: "events", Type: s, Doc: "event.events in words, as the kernel keeps it: EPOLLIN|EPOLLERR|EPOLLHUP|EPOLLET. epoll_ctl adds EPOLLERR and EPOLLHUP to every mask."},
 			{Name: "ready", Type: b, Doc: "It is on rdllist."},
 			{Name: "red", Type: b, Doc: "It is red."},
 			{Name: "depth", Type: i, Doc: "0 at the root."},
@@ -40,16 +45,22 @@ func (v *View) FactList() []kernelviz.Fact {
 }
 
 // Facts implements kernelviz.Snapshot: the names that checks of lessons may
-// use about the watched instance.
+// use about the watched instance. The fdinfo tier sees no shape and no lists:
+// it publishes what it has.
 func (s *Snapshot) Facts() kernelviz.Facts {
 	i := &s.instance
 	f := kernelviz.Facts{
 		"epoll.whole":    s.truth.Whole,
 		"epoll.nodes":    int(i.Items),
 		"epoll.instance": int(i.ID),
+		"epoll.root":     -1,
+		"epoll.items":    s.itemFacts(),
 	}
 	if s.tree == nil {
 		return f
+	}
+	if len(s.tree.nodes) > 0 {
+		f["epoll.root"] = int(s.tree.nodes[0].Fd)
 	}
 	f["epoll.depth"] = int(i.Depth)
 	f["epoll.black_height"] = int(i.BlackHeight)
@@ -59,10 +70,85 @@ func (s *Snapshot) Facts() kernelviz.Facts {
 	f["epoll.scanning"] = i.Scanning == 1
 	f["epoll.waiters"] = int(i.Waiters)
 	f["epoll.poll_waiters"] = int(i.PollWaiters)
+	ready := make([]int, 0, len(s.ready))
+	for _, r := range s.ready {
+		ready = append(ready, int(r.FD))
+	}
+	f["epoll.ready_fds"] = ready
 	exclusive := 0
+	threads := make([]map[string]any, 0, len(s.waiters))
 	for _, w := range s.waiters {
-		exclusive += int(w.Flags & 1)
+		isExclusive := w.Flags&wire.WaiterExclusive != 0
+		if isExclusive {
+			exclusive++
+		}
+		threads = append(threads, map[string]any{"tid": int(w.TID), "exclusive": isExclusive})
 	}
 	f["epoll.exclusive_waiters"] = exclusive
+	f["epoll.threads"] = threads
 	return f
+}
+
+// itemFacts are the elements of epoll.items.
+func (s *Snapshot) itemFacts() []map[string]any {
+	items := make([]map[string]any, 0, len(s.nodes))
+	if s.tree == nil {
+		for i := range s.nodes {
+			items = append(items, s.itemFact(&s.nodes[i]))
+		}
+		return items
+	}
+	if len(s.nodes) == 0 {
+		return items // empty, or too large to have rows
+	}
+	for _, i := range s.tree.inOrder() {
+		item := s.itemFact(&s.nodes[i])
+		t := s.tree
+		n := &t.nodes[i]
+		item["red"] = n.ParentColor&bitBlack == 0
+		item["depth"] = int(t.depth[i])
+		if i != 0 {
+			item["parent"] = int(t.nodes[t.parent[i]].Fd)
+		}
+		if n.LeftIndex != 0 {
+			item["left"] = int(t.nodes[n.LeftIndex].Fd)
+		}
+		if n.RightIndex != 0 {
+			item["right"] = int(t.nodes[n.RightIndex].Fd)
+		}
+		items = append(items, item)
+	}
+	return items
+}
+
+// itemFact is what a row tells without its place in the tree.
+func (s *Snapshot) itemFact(r *wire.NodeRow) map[string]any {
+	kind := ""
+	if k, ok := s.fileIndex[r.File]; ok {
+		kind = fileKind(&s.files[k])
+	}
+	open := r.Owner != 0
+	if s.watch != nil {
+		// Another process that shares the instance may have the fd open.
+		open = int(r.Owner) == s.watch.pid
+	}
+	return map[string]any{
+		"fd": int(r.FD), "kind": kind, "events": EventNames(r.Events), "ready": r.Flags&wire.NodeReady != 0, "open": open,
+		"red": false, "depth": 0, "parent": -1, "left": -1, "right": -1,
+	}
+}
+
+// fileKind is what a file is, in one word.
+func fileKind(f *wire.FileRow) string {
+	switch {
+	case f.Type == wire.FileSocket && f.Family == unix.AF_UNIX:
+		return "unix"
+	case f.Type == wire.FileSocket && f.Proto == unix.IPPROTO_TCP:
+		return "tcp"
+	case f.Type == wire.FileSocket && f.Proto == unix.IPPROTO_UDP:
+		return "udp"
+	case int(f.Type) < len(fileWords):
+		return fileWords[f.Type]
+	}
+	return ""
 }
