@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"kernelviz/internal/sandbox"
+	"kernelviz/internal/workload/herd"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -172,5 +175,40 @@ func TestUnknownWorkload(t *testing.T) {
 	}
 	if err := Main("puppet", []string{"--fast"}); err == nil {
 		t.Error("an argument was taken")
+	}
+}
+
+// TestNetwork: workloads may share a network namespace that is not ours.
+func TestNetwork(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make a network namespace")
+	}
+	ours, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	network, err := sandbox.NewNetwork()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	box := newSandbox(t)
+	ns := map[string]bool{}
+	for _, name := range []string{"herd", "clients"} {
+		p, err := Start(t.Context(), box, name, Options{ID: name, Network: network})
+		if err != nil {
+			t.Fatal(err)
+		}
+		link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", p.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ns[link] = true
+		if name == "herd" {
+			answer[herd.Run](t, p, `{"op":"run","mode":"shared","workers":2,"connections":2}`) // its loopback is up
+		}
+	}
+	if len(ns) != 1 || ns[ours] {
+		t.Errorf("they live in %v, the tests in %s", ns, ours)
 	}
 }

@@ -295,21 +295,14 @@ func (l *life) closeRange() {
 	if !ok || l.r.IntN(6) > 0 {
 		return
 	}
-	// Between them lie only fds of ours: what is not is above or below.
-	last := fd
+	last := fd // between them lie only fds of ours
 	for slices.Contains(l.fds, last+1) && last < fd+3 {
 		last++
-	}
-	var tcp []int
-	for _, n := range l.fds {
-		if n < fd || n > last {
-			tcp = append(tcp, n)
-		}
 	}
 	before := l.table.HungUp()
 	l.must(unix.CloseRange(uint(fd), uint(last), 0))
 	c := l.table.CloseRange(fd, last)
-	l.fds = tcp
+	l.fds = slices.DeleteFunc(l.fds, func(n int) bool { return n >= fd && n <= last })
 	l.seen(before)
 	l.logf("close_range %d %d: %+v", fd, last, c)
 }
