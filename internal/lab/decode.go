@@ -131,6 +131,7 @@ func (d *decoder) params(n *node) {
 		if !paramPattern.MatchString(name) {
 			d.fail(k, "parameter %q: want letters a-z, digits and _, first a letter", name)
 		}
+		d.lab.Params[name] = Range{} // that it exists is not in doubt
 		v := n.fields[name]
 		if v.kind != sequence || len(v.items) != 2 {
 			d.fail(v, "%s must be [from, to]", name)
@@ -476,7 +477,7 @@ func (d *decoder) compile(n *node, source string, want wants, item bool) *expres
 		d.lab.sources = append(d.lab.sources, source)
 		return e
 	}
-	if d.words.facts == nil {
+	if d.words.facts == nil && strings.HasPrefix(bad.message, "unknown fact") {
 		bad.message += "; setup may use param only: no fact has a value yet"
 	}
 	d.misfit(n.line, n.column, source, bad)

@@ -272,6 +272,8 @@ func (v *vocabulary) explain(source string, err error) *badExpression {
 		message := err.Error()
 		if rest, ok := strings.CutPrefix(message, "expected bool, but got "); ok {
 			message = "a check must be true or false; this is " + kindWords(rest)
+		} else if rest, ok := strings.CutPrefix(message, "expected int, but got "); ok {
+			message = "this must be an fd, a whole number; it is " + kindWords(rest)
 		}
 		return &badExpression{message: message}
 	}
@@ -340,6 +342,8 @@ func kindWords(kind string) string {
 		return "a number"
 	case "string":
 		return "a text"
+	case "bool":
+		return "true or false"
 	}
 	return "a " + kind
 }
@@ -420,9 +424,5 @@ func showFloat(v float64) string {
 	if math.Abs(v) >= 100 {
 		return strconv.FormatFloat(math.Round(v), 'f', -1, 64)
 	}
-	text := strconv.FormatFloat(v, 'g', 3, 64)
-	if strings.ContainsAny(text, "eIN") {
-		return text
-	}
-	return text
+	return strconv.FormatFloat(v, 'g', 3, 64)
 }

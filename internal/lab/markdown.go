@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
@@ -32,7 +34,7 @@ func newMarkdown() goldmark.Markdown {
 	return goldmark.New(
 		goldmark.WithExtensions(
 			extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignAttribute)),
-			extension.NewCJK(extension.WithEastAsianLineBreaks(), extension.WithEscapedSpace()),
+			extension.NewCJK(extension.WithEscapedSpace()),
 		),
 		goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(links{}, 1))),
 	)
@@ -133,9 +135,11 @@ func (d *decoder) renderUsing(line, column int, source string, inline bool) (out
 // mark puts a mark for each {{expression}}.
 func (d *decoder) mark(line, column int, source string) string {
 	var b strings.Builder
-	err := split(source, func(s string) { b.WriteString(s) }, func(s string, _ int) {
+	err := split(source, func(s string) { b.WriteString(s) }, func(s string, at int) {
 		if s == "" {
-			d.failAt(line, column, "{{}} is empty; write { { for two braces")
+			whole, _, _ := strings.Cut(source[at-2:], "\n")
+			l, c := d.locate(line, column, whole, 0, 0)
+			d.failAt(l, c, "{{}} is empty; write { { for two braces")
 			return
 		}
 		e, bad := d.words.compile(s, wantAny, false)
@@ -199,6 +203,10 @@ func (m *markup) visit(n ast.Node, entering bool) (ast.WalkStatus, error) {
 			at = strings.TrimSpace(string(s.Value(m.source)))
 		}
 		m.fail(at, "HTML is not taken: %s; write &lt; for a plain <", clip(at, 40))
+	case *ast.Text:
+		if n.SoftLineBreak() && m.joins(n.Segment.Stop) {
+			n.SetSoftLineBreak(false)
+		}
 	case *ast.Link:
 		m.link(string(n.Destination), string(n.Title))
 	case *ast.AutoLink:
@@ -211,6 +219,27 @@ func (m *markup) visit(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		}
 	}
 	return ast.WalkContinue, nil
+}
+
+// joins tells that the end of a line at a place is none to the reader: a
+// browser shows it as a space, and Chinese has none between characters.
+// goldmark's own way with this also joins English words before a link.
+func (m *markup) joins(at int) bool {
+	const marks = "*_~`[]"
+	before, _ := utf8.DecodeLastRuneInString(strings.TrimRight(string(m.source[:at]), marks+" "))
+	after, _ := utf8.DecodeRuneInString(strings.TrimLeft(string(m.source[at:]), marks+" \r\n"))
+	const quotes = "“”‘’…—" // as wide as what stands beside them
+	switch {
+	case isWide(before):
+		return isWide(after) || strings.ContainsRune(quotes, after)
+	case isWide(after):
+		return strings.ContainsRune(quotes, before)
+	}
+	return false
+}
+
+func isWide(r rune) bool {
+	return unicode.Is(unicode.Han, r) || r >= '\u3000' && r <= '\u303f' || r >= '\uff00' && r <= '\uffef'
 }
 
 func (m *markup) link(destination, title string) {

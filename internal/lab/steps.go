@@ -2,6 +2,7 @@ package lab
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -83,6 +84,8 @@ func (d *decoder) check(n *node) Condition {
 		source, ok := n.value.(string)
 		if !ok {
 			d.fail(n, "check must be an expression or a mapping, not %s", n.what())
+		} else if strings.TrimSpace(source) == "" {
+			d.fail(n, "check is empty")
 		}
 		return Condition{Kind: KindEdge, Expr: source, expr: d.compile(n, source, wantBool, false)}
 	}

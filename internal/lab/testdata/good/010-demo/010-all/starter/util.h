@@ -1,0 +1,1 @@
+#define BUG 1
