@@ -7,7 +7,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 
-#define MOST 10000
+#define MOST 1000 // items at the end; raise it to 10000
 #define BATCHES 20
 #define ROUNDS 1000 // of each batch
 
