@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,10 @@ func play(part string) error {
 	case "server":
 		return playServer()
 	case "sleeper":
+	case "tracer", "tracer without events":
+		var k kept
+		defer runtime.KeepAlive(&k)
+		err = k.playTracer(part == "tracer")
 	default:
 		err = fmt.Errorf("no such part")
 	}

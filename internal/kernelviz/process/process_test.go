@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -162,25 +161,10 @@ func TestDiesMeanwhile(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	cmd := exec.Command("sleep", "1000")
-	cmd.Args = []string{"a strange\nname", "1000"}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	want := Proc{PID: cmd.Process.Pid, Comm: "sleep", Command: "a strange?name 1000"}
-	end := time.Now().Add(deadline)
-	for {
-		got := List([]int{cmd.Process.Pid})
-		if len(got) == 1 && got[0] == want {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("List = %+v, want %+v", got, want)
-		}
+	c := startChild(t, "sleeper", func(cmd *exec.Cmd) { cmd.Args = []string{"a strange\nname", "1000"} })
+	want := Proc{PID: c.pid(), Comm: "exe", Command: "a strange?name 1000"}
+	if got := List([]int{c.pid()}); len(got) != 1 || got[0] != want {
+		t.Errorf("List = %+v, want %+v", got, want)
 	}
 }
 
