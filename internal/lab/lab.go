@@ -115,6 +115,7 @@ type Lab struct {
 	pictures         []string // shown by its texts, by path in the lab
 }
 
+// afterName matches what a name that goes on ends with.
 var afterName = regexp.MustCompile(`[A-Za-z0-9_.]$`)
 
 // Uses tells that an expression of the lab names a fact, or one that begins so:

@@ -79,7 +79,7 @@ func (t *template) text(env map[string]any) (string, error) {
 	return b.String(), nil
 }
 
-// command fills in a line for a terminal. Only what the author wrote may hold
+// commandLine fills in a line for a terminal. Only what the author wrote may hold
 // control characters, such as the end of a line.
 func (t *template) commandLine(env map[string]any) (string, error) {
 	var b strings.Builder
