@@ -72,8 +72,9 @@ export const look = EditorView.theme({
   ".under.error": { textDecorationColor: "var(--bad)" },
   ".under.warning": { textDecorationColor: "var(--warn)" },
   ".under.note": { textDecorationColor: "var(--edge)" },
+  // No margins: CodeMirror measures a block without them.
+  ".saying": { padding: "2px 16px 4px 8px" },
   ".said": {
-    margin: "2px 16px 4px 8px",
     padding: "2px 10px",
     borderLeft: "3px solid",
     borderRadius: "0 6px 6px 0",

@@ -308,6 +308,9 @@ class Said extends WidgetType {
     const said = document.createElement("div");
     said.className = `said ${this.diagnostic.severity}`;
     said.textContent = `${this.severity}: ${this.diagnostic.text}`;
-    return said;
+    const block = document.createElement("div");
+    block.className = "saying";
+    block.append(said);
+    return block;
   }
 }

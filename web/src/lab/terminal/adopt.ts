@@ -1,7 +1,8 @@
 // The page's content policy takes style sheets from this server only: a <style>
-// element made by a script has no effect. A constructed sheet is not inline,
-// and may be filled. xterm.js knows only <style>; while it makes its elements,
-// those it asks for are given a sheet to keep their text in.
+// element made by a script has no effect, and is complained of even when empty.
+// A constructed sheet is not inline, and may be filled. xterm.js knows only
+// <style>: while it makes its elements, it gets others in their place, whose
+// text goes to a sheet.
 
 /** Styles are sheets of a document, until they are removed. */
 export class Styles {
@@ -17,13 +18,14 @@ export class Styles {
     return sheet;
   }
 
-  /** during runs `make`, which is synchronous; the <style> elements it makes have their text in sheets for good. */
+  /** during runs `make`, which is synchronous; the text of the <style> elements it asks for is in sheets for good. */
   during(make: () => void): void {
     const { document } = this;
     // An own property hides the method of the prototype until it is deleted.
     document.createElement = ((tag: string, options?: ElementCreationOptions) => {
-      const element = Document.prototype.createElement.call(document, tag, options);
-      if (tag.toLowerCase() === "style") this.redirect(element);
+      const style = tag.toLowerCase() === "style";
+      const element = Document.prototype.createElement.call(document, style ? "template" : tag, options);
+      if (style) this.redirect(element);
       return element;
     }) as typeof document.createElement;
     try {

@@ -38,6 +38,8 @@ export interface Screen {
   output(bytes: Uint8Array<ArrayBuffer>): void;
   /** lost says that n bytes before the next output are gone. */
   lost(n: number): void;
+  /** unsent says that the last n bytes of input did not leave: the connection did. */
+  unsent(n: number): void;
   /** reset forgets what was drawn and what waits to be: another terminal begins. */
   reset(): void;
 }
@@ -153,7 +155,9 @@ export class TerminalLink {
   private stopPump(): void {
     this.cancelPump?.();
     this.cancelPump = null;
+    const { waiting } = this;
     this.outbox = [];
+    if (waiting > 0 && !this.closed) this.screen.unsent(waiting);
   }
 
   private tell(message: object): void {

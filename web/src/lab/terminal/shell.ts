@@ -14,6 +14,8 @@ export interface Reports {
   link(state: LinkState): void;
   /** A paste of this many bytes was refused. */
   refused(bytes: number): void;
+  /** The connection went before this many bytes of input did. */
+  unsent(bytes: number): void;
   /** Words for bytes that are no longer kept. */
   lost(bytes: number): string;
 }
@@ -63,6 +65,7 @@ export class Shell {
         link: (state) => this.linked(state),
         output: (bytes) => this.drawer.push(bytes),
         lost: (bytes) => this.drawer.note(`\r\n\x1b[2m${reports.lost(bytes)}\x1b[0m\r\n`),
+        unsent: (bytes) => reports.unsent(bytes),
         reset: () => this.reset(),
       },
       this.term.cols,
