@@ -74,7 +74,12 @@ export const look = EditorView.theme({
   ".under.note": { textDecorationColor: "var(--edge)" },
   // No margins: CodeMirror measures a block without them.
   ".saying": { padding: "2px 16px 4px 8px" },
+  // It stays in sight when long lines are scrolled sideways.
   ".said": {
+    position: "sticky",
+    left: "64px",
+    width: "fit-content",
+    maxWidth: "480px",
     padding: "2px 10px",
     borderLeft: "3px solid",
     borderRadius: "0 6px 6px 0",
