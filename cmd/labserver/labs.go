@@ -182,11 +182,15 @@ func loadCatalog(f labFlags) (*lab.Catalog, error) {
 
 // brokenLabs prints what is wrong with labs and returns an error if anything is.
 func brokenLabs(w io.Writer, problems []lab.Problem) error {
+	broken := 0
 	for _, p := range problems {
 		fmt.Fprintln(w, p.Error())
+		if !p.Warning {
+			broken++
+		}
 	}
-	if len(problems) > 0 {
-		return fmt.Errorf("%d problems in the labs, listed above", len(problems))
+	if broken > 0 {
+		return fmt.Errorf("%d problems in the labs, listed above", broken)
 	}
 	return nil
 }

@@ -215,6 +215,7 @@ func noLab(id string) error {
 func labProblem(err error) (*Problem, bool) {
 	var needs *session.NeedsError
 	var tool *playground.ToolError
+	var file *playground.FileError
 	codes := []struct {
 		is        error
 		code, fix string
@@ -235,6 +236,8 @@ func labProblem(err error) (*Problem, bool) {
 	switch {
 	case errors.As(err, &needs):
 		return &Problem{"missing", err.Error(), needs.Fix()}, true
+	case errors.As(err, &file):
+		return &Problem{"bad_file", err.Error(), ""}, true
 	case errors.As(err, &tool):
 		return &Problem{"missing", err.Error(), tool.Fix}, true
 	}

@@ -153,6 +153,8 @@ func (s *Server) readTerminal(conn *websocket.Conn, found *session.Session, t *t
 		if kind == websocket.BinaryMessage {
 			found.TerminalInput()
 			if _, err := t.Write(data); err != nil {
+				// Control messages may be written beside the output.
+				_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.ClosePolicyViolation, err.Error()), time.Now().Add(closeWithin))
 				return
 			}
 			continue

@@ -54,6 +54,7 @@ type Options struct {
 	User       sandbox.User           // whom terminals and programs run as
 	Scratch    string                 // directory for the sessions' files; the caller removes it
 	Command    []string               // of workloads; nil is this binary (workload.Options)
+	Shell      []string               // of terminals; nil is the learner's
 	Log        *slog.Logger
 	Now        func() time.Time // nil: time.Now
 	Linger     time.Duration    // 0: two minutes

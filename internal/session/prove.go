@@ -54,6 +54,8 @@ func proveWithin(ctx context.Context, o Options, l *lab.Lab, passed func(step st
 	}
 	defer closeQuietly(db)
 	o.Store = db
+	// What the learner's shell does when it starts is not the lab's.
+	o.Shell = []string{"bash", "--norc", "--noprofile", "-i"}
 	m := NewManager(o)
 	defer m.Close()
 	s, err := m.Open(ctx, l, DefaultLearner)

@@ -48,6 +48,8 @@ type Session struct {
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 
+	saving sync.Mutex // held while the store is written; before mu
+
 	mu        sync.Mutex
 	followers int
 	leaving   *time.Timer // closes the session; nil while it is followed
@@ -58,6 +60,7 @@ type Session struct {
 	kept      map[string]lab.Kept // as the store has it
 	answers   []answer            // not yet in the store
 	facts     kernelviz.Facts     // the latest
+	looks     int                 // times that facts were collected
 	armed     int                 // lab.Run.Generation that the marks below belong to
 	problem   string
 	storeFail string
@@ -321,6 +324,7 @@ func (s *Session) lookOnce() {
 	}
 	changed := s.run.Observe(own)
 	s.facts = own
+	s.looks++
 	rearmed := s.mark()
 	s.mu.Unlock()
 	if rearmed {
@@ -337,6 +341,8 @@ func (s *Session) lookOnce() {
 // save writes what the store lacks. What cannot be written stays to be written
 // with the next change, and the page says so.
 func (s *Session) save() {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	s.mu.Lock()
 	if s.run == nil { // it never began
 		s.mu.Unlock()
@@ -493,6 +499,9 @@ func (s *Session) acted() {
 // Fresh starts the lab's processes anew. Progress stays, and a step that is
 // open waits for its change anew.
 func (s *Session) Fresh(ctx context.Context) error {
+	s.mu.Lock()
+	s.run.Renew()
+	s.mu.Unlock()
 	s.stopAll()
 	s.mu.Lock()
 	if s.closed {
@@ -516,17 +525,30 @@ func (s *Session) awaitStage(ctx context.Context) {
 	defer h.Close()
 	late := time.NewTimer(stageWithin)
 	defer late.Stop()
+	s.mu.Lock()
+	enough := s.looks + 2 // one may have begun before
+	s.mu.Unlock()
 	for {
 		s.mu.Lock()
-		shown := s.stage.topic
+		shown, looks := s.stage.topic, s.looks
 		s.mu.Unlock()
-		pid, fd, there := s.stageTarget()
-		if s.lab.Stage == nil || !there && shown == "" || there && strings.HasSuffix(shown, fmt.Sprintf("/%d:%d", pid, fd)) {
+		shows := s.lab.Stage == nil
+		if !shows {
+			pid, fd, there := s.stageTarget()
+			shows = !there && shown == "" || there && strings.HasSuffix(shown, fmt.Sprintf("/%d:%d", pid, fd))
+		}
+		if !shows {
+			enough = looks + 1
+		}
+		if looks >= enough {
 			return
 		}
+		s.nudge()
 		select {
 		case <-h.Changed:
 		case <-late.C:
+			return
+		case <-s.ctx.Done():
 			return
 		case <-ctx.Done():
 			return

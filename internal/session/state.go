@@ -17,7 +17,7 @@ type State struct {
 	Stage     string            `json:"stage"` // topic; empty while there is nothing to show
 	Workloads map[string]string `json:"workloads"`
 	Values    []string          `json:"values"`
-	Drafts    map[string]string `json:"drafts,omitempty"` // only for a page that opens the lab
+	Drafts    map[string]string `json:"drafts,omitzero"` // only for a page that opens the lab
 	Program   ProgramState      `json:"program"`
 	Terminals []int             `json:"terminals"`
 	Problem   string            `json:"problem"`

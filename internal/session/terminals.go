@@ -40,8 +40,8 @@ func (s *Session) OpenTerminal(ctx context.Context, n, cols, rows int) (*termina
 	s.started++
 	u := s.manager.options.User
 	t, err := terminal.Start(s.ctx, s.manager.options.Box, terminal.Options{
-		Name: fmt.Sprintf("%s-term-%d", s.name, s.started),
-		Dir:  s.dir, Env: s.shellEnv(), User: &u, Network: s.network,
+		Name:    fmt.Sprintf("%s-term-%d", s.name, s.started),
+		Command: s.manager.options.Shell, Dir: s.dir, Env: s.shellEnv(), User: &u, Network: s.network,
 		Limits: sandbox.Limits{Processes: terminalTasks, Memory: terminalBytes, CPU: 1, Files: 20_000},
 		Cols:   cols, Rows: rows,
 	})

@@ -1,0 +1,1 @@
+function e(e,t,n){switch(e){case`ArrowLeft`:return(t+n-1)%n;case`ArrowRight`:return(t+1)%n;case`Home`:return 0;case`End`:return n-1}return-1}export{e as t};

@@ -1,1 +1,0 @@
-import{n as e,t}from"./more-BrXqPwAY.js";function n(n){let r=`tier.${n.name}`;return t(r)?e(r):n.label}function r(r,i){let a=`tier.code.${r.code}`;if(!t(a))return r.reason;let o=i.find(e=>e.chosen);return e(a,{reason:r.reason,chosen:o?n(o):``})}function i(n){let r=`capability.${n.name}`;return t(r)?e(r):n.name}export{n,r,i as t};
