@@ -115,7 +115,7 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 	}
 	var labs *server.LabOptions
 	if box != nil {
-		w, openErr := openLabs(ctx, f, m, labFiles, box, log)
+		w, openErr := openLabs(ctx, f, m, labFiles, box, log, stderr)
 		if openErr != nil {
 			return openErr
 		}
@@ -160,16 +160,39 @@ var guardian = []string{"/proc/self/exe", "workload", "guardian"}
 
 // openLabs prepares labs with the progress of the learner who started the
 // server.
-func openLabs(ctx context.Context, f serveFlags, m *machine, files fs.FS, box *sandbox.Sandbox, log *slog.Logger) (*workshop, error) {
-	db := f.db
-	if db == "" {
-		user, err := sandbox.Invoker()
-		if err != nil {
-			return nil, fmt.Errorf("finding out whose progress is kept: %w", err)
-		}
-		db = store.DefaultPath(user.Home, os.Getenv("XDG_STATE_HOME"))
+func openLabs(ctx context.Context, f serveFlags, m *machine, files fs.FS, box *sandbox.Sandbox, log *slog.Logger, stderr io.Writer) (*workshop, error) {
+	if f.db != "" {
+		return openWorkshop(ctx, m, files, box, f.db, !f.noCode, !f.noTerminal, log)
 	}
-	return openWorkshop(ctx, m, files, box, db, !f.noCode, !f.noTerminal, log)
+	user, err := sandbox.Invoker()
+	if err != nil {
+		return nil, fmt.Errorf("finding out whose progress is kept: %w", err)
+	}
+	db := store.DefaultPath(user.Home, os.Getenv("XDG_STATE_HOME"))
+	w, err := openWorkshop(ctx, m, files, box, db, !f.noCode, !f.noTerminal, log)
+	if !storeFailed(err) {
+		return w, err
+	}
+	// Nobody asked for that file: the labs go on without it.
+	fmt.Fprintf(stderr, "labserver: progress is kept in memory only, until this server ends: %v\n", err)
+	w, memoryErr := openWorkshop(ctx, m, files, box, "", !f.noCode, !f.noTerminal, log)
+	if memoryErr != nil {
+		return nil, memoryErr
+	}
+	w.options.StoreProblem = "progress is kept in memory only, until labserver ends: " + err.Error()
+	return w, nil
+}
+
+// storeFailed tells that it is the file of the progress that cannot be used.
+func storeFailed(err error) bool {
+	for _, is := range []error{
+		store.ErrLocked, store.ErrReadOnly, store.ErrCorrupt, store.ErrNewer, store.ErrForeign, store.ErrFull,
+	} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
 }
 
 // explainTiers says what is missing where a view cannot read the kernel in its

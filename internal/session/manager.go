@@ -55,9 +55,11 @@ type Options struct {
 	Scratch    string                 // directory for the sessions' files; the caller removes it
 	Command    []string               // of workloads; nil is this binary (workload.Options)
 	Shell      []string               // of terminals; nil is the learner's
-	Log        *slog.Logger
-	Now        func() time.Time // nil: time.Now
-	Linger     time.Duration    // 0: two minutes
+	// StoreProblem says why Store is not what the learner expects; pages show it.
+	StoreProblem string
+	Log          *slog.Logger
+	Now          func() time.Time // nil: time.Now
+	Linger       time.Duration    // 0: two minutes
 	// Started is told of every workload that a session starts, before it is used.
 	Started func(id string, p *workload.Process)
 }

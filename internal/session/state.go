@@ -44,6 +44,9 @@ func (s *Session) State() State {
 		Terminals: slices.Sorted(maps.Keys(s.terminals)),
 		Problem:   s.problem,
 	}
+	if st.Problem == "" {
+		st.Problem = s.manager.options.StoreProblem
+	}
 	if p.state == programRunning {
 		st.Program.PID = p.process.PID()
 	}

@@ -29,11 +29,12 @@ export interface Server {
 }
 
 export async function startServer(
-  options: { port?: number; tokenFile?: string; viewers?: boolean } = {},
+  options: { port?: number; tokenFile?: string; viewers?: boolean; db?: string } = {},
 ): Promise<Server> {
   if (!existsSync(labserver)) throw new Error(`${labserver} is missing: run "make bin/labserver"`);
   const port = options.port ?? (await freePort());
-  const args = ["serve", "--addr", `127.0.0.1:${port}`];
+  const db = options.db ?? join(scratch, `progress-${port}.db`);
+  const args = ["serve", "--addr", `127.0.0.1:${port}`, "--db", db];
   if (options.tokenFile) args.push("--token-file", options.tokenFile);
   if (options.viewers) args.push("--viewer-token");
   const child = spawn(labserver, args, { stdio: ["ignore", "pipe", "pipe"] });
