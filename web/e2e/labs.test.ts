@@ -46,7 +46,11 @@ async function stands(page: Page, id: string, state: string): Promise<void> {
 }
 
 async function choose(page: Page, id: string, choice: string): Promise<void> {
-  await step(page, id).locator(`input[value="${choice}"]`).check({ force: true });
+  const inputs = step(page, id).locator("input[type=radio]");
+  await inputs.first().waitFor();
+  const values = await inputs.evaluateAll((all) => all.map((x) => (x as HTMLInputElement).value));
+  expect(values).toContain(choice);
+  await inputs.nth(values.indexOf(choice)).check({ force: true });
   await step(page, id)
     .getByRole("button", { name: /^(Answer|回答|提交)/ })
     .click();

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Step } from "../net/labs";
 import type { LabState, StepState } from "../net/messages";
-import { currentStep, hintsLeft, letter, mayAct, newlyDone, newlyOpen, notes, pick } from "./steps";
+import { currentStep, hintsLeft, letter, mayAct, newlyDone, newlyOpen, notes, pick, revealed } from "./steps";
 
 const state = (id: string, s: StepState["state"], more: Partial<StepState> = {}): StepState => ({
   id,
@@ -99,3 +99,18 @@ it("offers hints while there are some and the step is not done", () => {
 });
 
 it("names choices by letters", () => expect([0, 1, 25].map(letter)).toEqual(["A", "B", "Z"]));
+
+describe("revealed", () => {
+  const parts = [{ html: "a" }, { step: "one" }, { html: "b" }, { step: "two" }, { html: "c" }];
+  it.each([
+    ["one", 1],
+    ["two", 3],
+    [null, 5],
+    ["none", 5],
+  ])("to part %j", (current, want) => {
+    expect(revealed(parts, current)).toBe(want);
+  });
+  it("hides nothing behind a last step without text after it", () => {
+    expect(revealed(parts.slice(0, 4), "two")).toBe(4);
+  });
+});

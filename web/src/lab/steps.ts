@@ -2,7 +2,7 @@
 
 import type { Key } from "../i18n/more";
 import type { Params } from "../i18n/format";
-import type { Step } from "../net/labs";
+import type { Part, Step } from "../net/labs";
 import type { LabState, StepState, Text } from "../net/messages";
 
 /** pick is a text in a language; where that is missing, in English. */
@@ -10,9 +10,22 @@ export function pick(text: Text | undefined, lang: "en" | "zh"): string {
   return text?.[lang] || text?.en || text?.zh || "";
 }
 
+/** asksForNode tells whether an open question is answered by a click on the stage. */
+export function asksForNode(steps: readonly Step[], states: readonly StepState[]): boolean {
+  return states.some(
+    (s) => s.state === "predict" && steps.some((x) => x.id === s.id && x.predict?.node === true),
+  );
+}
+
 /** currentStep is the first that is not done; null when all are. */
 export function currentStep(steps: readonly StepState[]): string | null {
   return steps.find((s) => s.state !== "done")?.id ?? null;
+}
+
+/** revealed is the last part of a lesson that may be read: the current step's, or all. */
+export function revealed(parts: readonly Part[], current: string | null): number {
+  const at = parts.findIndex((p) => "step" in p && p.step === current);
+  return at < 0 || !parts.slice(at + 1).some((p) => !("step" in p)) ? parts.length : at;
 }
 
 /** newlyDone are the steps that were ticked between two states of one attempt. */
