@@ -69,8 +69,8 @@ func (w *workshop) close() error {
 
 // openWorkshop prepares labs on this machine. db is the file that progress is
 // kept in; empty keeps it in memory only.
-func openWorkshop(ctx context.Context, m *machine, files fs.FS, box *sandbox.Sandbox, db string, code, terminals bool, log *slog.Logger) (w *workshop, err error) {
-	w = &workshop{source: lab.NewSource(files, session.Vocabulary(m.views))}
+func openWorkshop(ctx context.Context, m *machine, files fs.FS, box *sandbox.Sandbox, db string, code, terminals bool, log *slog.Logger) (_ *workshop, err error) {
+	w := &workshop{source: lab.NewSource(files, session.Vocabulary(m.views))}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
