@@ -14,13 +14,11 @@ import (
 	"kernelviz/internal/sandbox"
 )
 
-// bashrc is read by bash instead of the user's own, which it reads first. The
-// user's files stay as they are: no history is written. The last line closes
-// the file that it stands in, so that the descriptors of what the learner starts
-// begin with 3.
-const bashrc = `[ -r /etc/bash.bashrc ] && . /etc/bash.bashrc
-[ -r ~/.bashrc ] && . ~/.bashrc
-unset HISTFILE PROMPT_COMMAND
+// bashrc is read by bash instead of the user's own: a lab looks the same on
+// every machine, and what a user's file starts is not cut off half-way when the
+// terminal is closed. No history is written. The last line closes the file that
+// it stands in, so that the descriptors of what the learner starts begin with 3.
+const bashrc = `unset HISTFILE PROMPT_COMMAND
 PS1='\W \$ '
 exec 3<&-
 `
