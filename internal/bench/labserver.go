@@ -36,7 +36,8 @@ func (e *env) startLabserver(ctx context.Context) (*labserver, error) {
 			return nil, fmt.Errorf("building labserver: %w: %s", err, out)
 		}
 	}
-	s := &labserver{cmd: exec.CommandContext(ctx, program, "serve", "--addr", "127.0.0.1:0", "--log-level", "error")}
+	s := &labserver{cmd: exec.CommandContext(ctx, program, "serve", "--addr", "127.0.0.1:0", "--log-level", "error",
+		"--db", filepath.Join(e.dir, "progress.db"))}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.cmd.Stderr = e.log
 	out, err := s.cmd.StdoutPipe()

@@ -51,6 +51,7 @@ func benches() []bench {
 		{"viewers", "a thousand pages that watch one instance", viewers},
 		{"pixel", "from a system call to the canvas", pixel},
 		{"page", "a page with a million items", page},
+		{"labs", "a lesson: opening it, its ticks, its terminal", lessons},
 	}
 }
 

@@ -10,7 +10,9 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import process from "node:process";
 
-const { chromium } = createRequire(join(process.cwd(), "package.json"))("playwright-core");
+const { chromium } = createRequire(join(process.cwd(), "package.json"))(
+  "playwright-core",
+);
 const [mode, url, topic, argument] = process.argv.slice(2);
 
 function tell(message) {
@@ -29,7 +31,8 @@ function instrument() {
       let frame = null;
       this.addEventListener("message", (e) => {
         frame = null;
-        if (!(e.data instanceof ArrayBuffer)) return;
+        if (!(e.data instanceof ArrayBuffer) || !this.url.endsWith("/ws"))
+          return;
         const view = new DataView(e.data);
         frame = {
           sequence: view.getUint32(16, true),
@@ -88,9 +91,18 @@ function calibrate() {
 async function open() {
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"],
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-sync",
+    ],
   });
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-GB" });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 800 },
+    locale: "en-GB",
+  });
   const page = await context.newPage();
   page.on("pageerror", (e) => {
     process.stderr.write(`error of the page: ${e.message}\n`);
@@ -119,7 +131,9 @@ async function pixel() {
   });
   await page.goto(url);
   await page.goto(new URL(`/#/${topic}`, url).href);
-  await page.waitForFunction(() => window.__kernelviz?.scene()?.nodes.length > 0);
+  await page.waitForFunction(
+    () => window.__kernelviz?.scene()?.nodes.length > 0,
+  );
   offset = await page.evaluate(calibrate);
   tell({ started: true });
   for await (const _ of process.stdin);
@@ -186,7 +200,9 @@ async function page() {
   await page.goto("about:blank");
   // A fresh page at the instance: everything from here to the first picture.
   await page.goto(new URL(`/#/${topic}`, url).href);
-  await page.waitForFunction(() => window.benchFirst.at > 0, null, { timeout: 60_000 });
+  await page.waitForFunction(() => window.benchFirst.at > 0, null, {
+    timeout: 60_000,
+  });
   tell({ first: await page.evaluate(() => window.benchFirst) });
   const ms = Number(argument);
   // Into the tree, so that panning has somewhere to go.
@@ -197,4 +213,119 @@ async function page() {
   await browser.close();
 }
 
-await (mode === "pixel" ? pixel() : page());
+// Runs in the page: drives the lab over a websocket of its own, as a second page
+// of the same learner, and waits for what the first shows. Returns the ms from
+// each system call to its tick on the page.
+async function ticks({ lab, step, fd, action, rounds }) {
+  const ws = new WebSocket(`ws://${location.host}/ws`);
+  await new Promise((resolve) => (ws.onopen = resolve));
+  let puppet = "";
+  let called = 0;
+  ws.onmessage = (e) => {
+    if (typeof e.data !== "string") return;
+    const m = JSON.parse(e.data);
+    if (m.type === "lab" && m.state.workloads.puppet !== puppet) {
+      puppet = m.state.workloads.puppet;
+      ws.send(JSON.stringify({ type: "attach", ref: 9, id: puppet }));
+    }
+    if (m.type === "calls") {
+      for (const c of m.calls)
+        if (c.text.startsWith("epoll_ctl")) called = Date.parse(c.time);
+    }
+  };
+  const say = (message) => ws.send(JSON.stringify({ ref: 1, lab, ...message }));
+  const box = () => document.querySelector(`[data-step="${step}"]`);
+  const stands = (state) =>
+    new Promise((resolve) => {
+      const look = () => box()?.dataset.state === state;
+      if (look()) return resolve(performance.timeOrigin + performance.now());
+      const observer = new MutationObserver(() => {
+        if (!look()) return;
+        observer.disconnect();
+        resolve(performance.timeOrigin + performance.now());
+      });
+      observer.observe(document.body, {
+        subtree: true,
+        childList: true,
+        attributes: true,
+      });
+    });
+  const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  const took = [];
+  say({ type: "lab", learner: "me" });
+  await wait(500);
+  for (let i = 0; i < rounds; i++) {
+    say({ type: "reset" });
+    await stands("predict");
+    await wait(300);
+    say({ type: "predict", step, fd });
+    await stands("open");
+    await wait(100 + 60 * Math.random());
+    const done = stands("done");
+    say({ type: "act", action });
+    const at = await done;
+    await wait(100);
+    took.push(at - called);
+  }
+  ws.close();
+  return took;
+}
+
+// Runs in the page: the gaps between animation frames until a text stands in the
+// terminal.
+function gapsUntil(text) {
+  return new Promise((resolve) => {
+    const gaps = [];
+    let before = 0;
+    requestAnimationFrame(function step(now) {
+      if (before) gaps.push(now - before);
+      before = now;
+      if (document.querySelector(".xterm-rows")?.textContent.includes(text))
+        return resolve(gaps);
+      requestAnimationFrame(step);
+    });
+  });
+}
+
+// A lesson is opened, its checks tick, and its terminal prints a large file.
+async function labs() {
+  const { browser, page } = await open();
+  await page.goto(url);
+  const opened = [];
+  for (let i = 0; i < 7; i++) {
+    await page.goto("about:blank");
+    await page.goto(new URL("/#/lab/epoll-growing", url).href);
+    await page.waitForSelector('[data-step="third"][data-state="predict"]');
+    opened.push(await page.evaluate(() => performance.now()));
+  }
+  const scripts = await page.evaluate(() =>
+    performance
+      .getEntriesByType("resource")
+      .map((r) => new URL(r.name).pathname)
+      .filter((p) => p.endsWith(".js")),
+  );
+  tell({ opened, scripts });
+  const lab = {
+    lab: "epoll-growing",
+    step: "third",
+    fd: 5,
+    action: "add-one",
+    rounds: Number(argument),
+  };
+  tell({ ticks: await page.evaluate(ticks, lab) });
+  await page.goto(new URL("/#/lab/epoll-tools", url).href);
+  await page.click("#drawer-terminal");
+  await page.waitForSelector(".xterm-rows");
+  await page.waitForFunction(() =>
+    /[#$]/.test(document.querySelector(".xterm-rows").textContent),
+  );
+  await page.locator(".xterm-helper-textarea").first().focus();
+  tell({ ready: true });
+  await page.keyboard.type(`cat ${topic}; echo all-$((40+2))\n`);
+  const start = Date.now();
+  const gaps = await page.evaluate(gapsUntil, "all-42");
+  tell({ gaps, ms: Date.now() - start });
+  await browser.close();
+}
+
+await { pixel, page, labs }[mode]();
