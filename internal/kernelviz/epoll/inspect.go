@@ -17,18 +17,35 @@ const maxStruct = 2048
 // Inspect implements kernelviz.Watch. Objects are "instance" (id 0), "node",
 // "file" (both by the ids of the frame) and "waiter" (by thread id): structs of
 // the running kernel.
-func (w *watch) Inspect(_ context.Context, object string, id uint32) (kernelviz.Detail, error) {
+func (w *watch) Inspect(ctx context.Context, object string, id uint32) (kernelviz.Detail, error) {
 	switch object {
 	case "instance":
-		return w.inspectInstance()
+		d, err := w.inspectInstance()
+		return w.ifStillThere(ctx, d, err)
 	case "node":
-		return w.inspectNode(id)
+		d, err := w.inspectNode(id)
+		return w.ifStillThere(ctx, d, err)
 	case "file":
 		return w.inspectFile(id)
 	case "waiter":
 		return w.inspectWaiter(id)
 	}
 	return kernelviz.Detail{}, fmt.Errorf("there is no object %q to inspect; want instance, node, file or waiter", object)
+}
+
+// ifStillThere keeps what was read of the instance only if it lived until then:
+// freed memory is somebody else's, whatever it holds.
+func (w *watch) ifStillThere(ctx context.Context, d kernelviz.Detail, err error) (kernelviz.Detail, error) {
+	if err != nil {
+		return d, err
+	}
+	w.mu.Lock()
+	ep := w.target.Ep
+	w.mu.Unlock()
+	if t, findErr := w.view.find(ctx, w.pid, w.fd); findErr != nil || t.Ep != ep {
+		return kernelviz.Detail{}, fmt.Errorf("epoll instance %d:%d: %w: it went while it was read", w.pid, w.fd, kernelviz.ErrGone)
+	}
+	return d, nil
 }
 
 func (w *watch) inspectInstance() (kernelviz.Detail, error) {

@@ -238,6 +238,9 @@ func TestInspectAfterTheInstanceWent(t *testing.T) {
 			if text := fmt.Sprintf("%+v %v", d, err); leaks(text) {
 				t.Errorf("%s: %s", object, text)
 			}
+			if !errors.Is(err, kernelviz.ErrGone) || len(d.Structs) > 0 {
+				t.Errorf("%s of a closed instance: %+v %v", object, d, err)
+			}
 		}
 	})
 }
