@@ -50,7 +50,7 @@ func (s *Session) judgeByScript() {
 		if changed {
 			s.save()
 		}
-		s.tell(true)
+		s.tell()
 	})
 }
 

@@ -198,7 +198,7 @@ func (s *Session) buildFiles(ctx context.Context, files map[string]string, run b
 	}
 	s.mu.Unlock()
 	s.nudge()
-	s.tell(true)
+	s.tell()
 	return err
 }
 
@@ -212,7 +212,7 @@ func (s *Session) build(ctx context.Context, files map[string]string, run bool) 
 	p.state, p.ended, p.diagnostics = programBuilding, "", nil
 	name := fmt.Sprintf("%s-code-%d", s.name, p.run)
 	s.mu.Unlock()
-	s.tell(true)
+	s.tell()
 
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
@@ -250,7 +250,7 @@ func (s *Session) attend(process *playground.Program) {
 		_, _, _, changed := process.Output(at)
 		at = process.OutputEnd()
 		s.nudge()
-		s.tell(true)
+		s.tell()
 		select {
 		case <-changed:
 			if !s.pause(20 * time.Millisecond) {
@@ -271,7 +271,7 @@ func (s *Session) programEnded(process *playground.Program) {
 	}
 	s.mu.Unlock()
 	s.nudge()
-	s.tell(true)
+	s.tell()
 }
 
 // Kill ends the program, if one runs.

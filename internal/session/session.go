@@ -335,7 +335,7 @@ func (s *Session) lookOnce() {
 	if changed {
 		s.save()
 	}
-	s.tell(changed)
+	s.tell()
 }
 
 // save writes what the store lacks. What cannot be written stays to be written
@@ -439,7 +439,7 @@ func (s *Session) afterwards(err error) error {
 	}
 	s.save()
 	s.nudge()
-	s.tell(true)
+	s.tell()
 	return nil
 }
 

@@ -20,8 +20,9 @@ const sampleTimeout = 10 * time.Second
 // loop, but for topic, which Session.mu guards.
 type stage struct {
 	watch kernelviz.Watch
-	topic string    // "epoll/1234:3"; empty while there is none
-	tried time.Time // when the object was last looked for
+	topic string        // "epoll/1234:3"; empty while there is none
+	quit  chan struct{} // closed with the watch
+	tried time.Time     // when the object was last looked for
 }
 
 // findEvery is how often an object that is not there yet is looked for.
@@ -70,16 +71,17 @@ func (s *Session) openStage() bool {
 		}
 		return false
 	}
-	s.stage.watch = w
+	s.stage.watch, s.stage.quit = w, make(chan struct{})
 	s.setTopic(kernelviz.Topic{View: view.Name(), Name: name}.String())
 	if wake := w.Wake(); wake != nil {
-		s.loops.Go(func() { s.wakes(wake, w) })
+		quit := s.stage.quit
+		s.loops.Go(func() { s.wakes(wake, quit) })
 	}
 	return true
 }
 
-// wakes looks at once when the kernel reports a change.
-func (s *Session) wakes(wake <-chan struct{}, _ kernelviz.Watch) {
+// wakes looks at once when the kernel reports a change, while the watch is open.
+func (s *Session) wakes(wake, quit <-chan struct{}) {
 	for {
 		select {
 		case _, ok := <-wake:
@@ -87,6 +89,8 @@ func (s *Session) wakes(wake <-chan struct{}, _ kernelviz.Watch) {
 				return
 			}
 			s.nudge()
+		case <-quit:
+			return
 		case <-s.ctx.Done():
 			return
 		}
@@ -151,7 +155,7 @@ func (s *Session) setTopic(topic string) {
 	s.mu.Lock()
 	s.stage.topic = topic
 	s.mu.Unlock()
-	s.tell(true)
+	s.tell()
 }
 
 // closeStage ends the watch. Only the session's loop calls it, or Close after
@@ -161,6 +165,7 @@ func (s *Session) closeStage() {
 		return
 	}
 	s.warn("closing the watch of "+s.stage.topic, s.stage.watch.Close())
+	close(s.stage.quit)
 	s.stage.watch = nil
 	s.setTopic("")
 }

@@ -101,9 +101,8 @@ func (h *Hearer) end() {
 	}
 }
 
-// tell wakes those who listen: for a change of the steps at once; live values
-// come along with the next look.
-func (s *Session) tell(bool) {
+// tell wakes those who listen.
+func (s *Session) tell() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tellLocked()

@@ -74,7 +74,7 @@ func (s *Session) attendTerminal(n int, sh *shell) {
 	}
 	s.mu.Unlock()
 	s.nudge()
-	s.tell(true)
+	s.tell()
 }
 
 // shellEnv tells shells and scripts where things are. Held: s.mu.

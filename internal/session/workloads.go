@@ -139,7 +139,7 @@ func (s *Session) died(w *work) {
 	}
 	s.mu.Unlock()
 	s.nudge()
-	s.tell(true)
+	s.tell()
 }
 
 // know keeps what the workload knows up to date. A workload that is busy with
