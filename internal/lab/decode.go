@@ -226,7 +226,7 @@ func (d *decoder) stage(n *node) {
 			d.fail(f.get("of"), "the stage is of the program, and the lab has no code")
 		}
 		if f.get("fd") != nil {
-			d.fail(f.get("fd"), "the stage of a program takes no fd: it shows the newest epoll instance")
+			d.fail(f.get("fd"), "the stage of a program takes no fd: it shows the first epoll instance")
 		}
 	case d.lab.workload(s.Of) == nil:
 		d.fail(f.get("of"), "the lab has no workload %q; it has %s", s.Of, list(d.lab.workloadNames()))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"kernelviz/internal/lab"
 	"kernelviz/internal/session"
@@ -337,11 +338,25 @@ func (o *outputPlace) send(c *client, id string, s *session.Session) {
 			return
 		}
 		if len(data) > outputChunk {
-			data = data[:outputChunk]
+			data = data[:outputChunk-split(data[:outputChunk])]
 		}
 		c.send(encode(outputMessage{"output", id, run, at, lost, string(bytes.ToValidUTF8(data, []byte("\uFFFD")))}))
 		o.at = at + int64(len(data))
 	}
+}
+
+// split is the number of bytes at the end that begin a character which goes on
+// after them.
+func split(data []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(data); n++ {
+		if tail := data[len(data)-n:]; utf8.RuneStart(tail[0]) {
+			if utf8.FullRune(tail) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
 }
 
 // reloaded takes over labs that changed on disk: their sessions begin anew, and

@@ -494,6 +494,7 @@ func (s *Session) acted() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.run.Acted()
+	s.mark() // a step that was late is armed again: what follows counts
 }
 
 // Fresh starts the lab's processes anew. Progress stays, and a step that is

@@ -280,3 +280,25 @@ func TestCode(t *testing.T) {
 		t.Errorf("the draft after a restart: %q", d)
 	}
 }
+
+// A step that is late is armed again by the next action: that action counts, and
+// none before it.
+func TestLateStepIsArmedByTheNextAction(t *testing.T) {
+	m := manage(t, prepare(t))
+	s := openLab(t, m, load(t, puppetLab+`steps:
+  - id: soon
+    title: {en: Soon, zh: 快}
+    check: {expr: "count(calls, .name == 'epoll_ctl') == 2", within: 1s}
+    solve: [{do: add}, {do: add}]
+`, nil))
+	eventually(t, s, "the stage", func(st State) bool { return st.Stage != "" && stepState(st, "soon").State == "open" })
+	act(t, s, "add")
+	eventually(t, s, "the step to be late", func(st State) bool { return stepState(st, "soon").Late })
+	act(t, s, "add")
+	eventually(t, s, "the fourth node", func(State) bool { return s.fact("epoll.nodes") == 4 })
+	if got := stepState(s.State(), "soon"); got.State != "open" || got.Late {
+		t.Errorf("after one action in time: %+v", got)
+	}
+	act(t, s, "add")
+	eventually(t, s, "the tick", func(st State) bool { return stepState(st, "soon").State == "done" })
+}
