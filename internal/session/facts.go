@@ -65,7 +65,7 @@ func (s *Session) mark() bool {
 		}
 		s.armed, marked = generation, true
 		for _, w := range s.works {
-			w.calls = callList{}
+			w.calls.restart(time.Now())
 			w.base = w.totals()
 			w.publish(s.facts)
 		}

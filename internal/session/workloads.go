@@ -172,14 +172,50 @@ func (s *Session) know(w *work) {
 	}
 }
 
-// callList holds the latest calls, in order of their number.
+// callList holds the latest calls since a step was armed, in order of their
+// number. A call that was made before may be reported after: it does not count,
+// unless it is a wait that returned only then.
 type callList struct {
-	all []workload.Call
+	all     []workload.Call
+	since   time.Time       // when the step was armed; zero: from the beginning
+	waiting map[uint64]bool // Seq of calls that were entered before since and had not returned
+}
+
+// restart makes the list count from now.
+func (l *callList) restart(now time.Time) {
+	waiting := make(map[uint64]bool)
+	for seq := range l.waiting {
+		waiting[seq] = true
+	}
+	for _, c := range l.all {
+		if c.Pending {
+			waiting[c.Seq] = true
+		}
+	}
+	*l = callList{since: now, waiting: waiting}
+}
+
+// counts tells whether a call happened since the list began.
+func (l *callList) counts(c workload.Call) bool {
+	entered, err := time.Parse(time.RFC3339Nano, c.Time)
+	if err != nil || !entered.Before(l.since) {
+		return true
+	}
+	if c.Pending {
+		l.waiting[c.Seq] = true
+		return false
+	}
+	returned := l.waiting[c.Seq]
+	delete(l.waiting, c.Seq)
+	return returned
 }
 
 // add takes calls in; one that is there again replaces what was pending.
 func (l *callList) add(calls []workload.Call) {
 	for _, c := range calls {
+		if !l.counts(c) {
+			continue
+		}
 		if i := l.find(c.Seq); i >= 0 {
 			l.all[i] = c
 			continue
