@@ -22,6 +22,7 @@ type Kind uint8
 // The kinds of view.
 const (
 	KindEpoll Kind = 1
+	KindUring Kind = 2
 )
 
 // ErrGone is returned by Watch.Sample when the kernel object no longer exists
