@@ -34,10 +34,11 @@ var rooms = []room{
 	{dir: "internal/kernelviz", floor: 0},
 	{dir: "internal/kernelviz/kernel", floor: 1},
 	{dir: "internal/kernelviz/wire", floor: 1},
+	{dir: "internal/iouring", floor: 1}, // the ABI, for the view as for workloads
 	{dir: "internal/kernelviz/epoll", floor: 2},
 	{dir: "internal/kernelviz/process", floor: 2},
 	{dir: "internal/kernelviz/uring", floor: 2},
-	{dir: "internal/kernelviz/process", floor: 2},
+	{dir: "internal/kernelviz/syscalls", floor: 2},
 	{dir: "internal/kernelviz/redirect", floor: 2},
 	{dir: "internal/kernelviz/tcp", floor: 2},
 	{dir: "internal/sandbox", floor: 3},
