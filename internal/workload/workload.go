@@ -17,6 +17,7 @@ import (
 	"kernelviz/internal/workload/herd"
 	"kernelviz/internal/workload/puppet"
 	"kernelviz/internal/workload/readiness"
+	"kernelviz/internal/workload/trial"
 )
 
 // ErrUnknown is wrapped where there is no workload of that name.
@@ -53,6 +54,7 @@ func kinds() []kind {
 			name: "churn", main: churn.Main,
 			limits: sandbox.Limits{Processes: 4096, Memory: 4 << 30, Files: 20_000},
 		},
+		{name: "trial", main: noArgs(trial.Main)},   // started by package experiment
 		{name: "holder", main: noArgs(puppet.Hold)}, // the puppet's child
 		{name: "guardian", main: func(args []string) error { return sandbox.Guard(os.Stdin, args) }},
 	}
