@@ -21,6 +21,8 @@ type cell interface {
 	env() []string
 	// pids lists the processes of the cell, at most so many.
 	pids(most int) ([]int, error)
+	// cpuTime is what the processes of the cell have used.
+	cpuTime() (CPUTime, error)
 	// kill kills every process of the cell, whose first process had that pid.
 	// It may be called often.
 	kill(pid int) error
