@@ -34,7 +34,7 @@ var rooms = []room{
 	{dir: "internal/kernelviz", floor: 0},
 	{dir: "internal/kernelviz/kernel", floor: 1},
 	{dir: "internal/kernelviz/wire", floor: 1},
-	{dir: "internal/iouring", floor: 1}, // the ABI, for the view as for workloads
+	{dir: "internal/iouring", floor: 0}, // the ABI, for the view as for workloads
 	{dir: "internal/kernelviz/epoll", floor: 2},
 	{dir: "internal/kernelviz/process", floor: 2},
 	{dir: "internal/kernelviz/uring", floor: 2},

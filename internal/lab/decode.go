@@ -213,11 +213,14 @@ func (d *decoder) stage(n *node) {
 	if n == nil {
 		return
 	}
-	f, ok := d.fields(n, "stage", "of", "fd")
+	f, ok := d.fields(n, "stage", "view", "of", "fd")
 	if !ok {
 		return
 	}
-	s := &Stage{Of: f.text(f.need("of"), "of", 64)}
+	s := &Stage{View: "epoll", Of: f.text(f.need("of"), "of", 64)}
+	if f.get("view") != nil {
+		s.View = f.oneOf("view", "epoll", "uring")
+	}
 	switch {
 	case s.Of == "":
 		return
@@ -226,7 +229,7 @@ func (d *decoder) stage(n *node) {
 			d.fail(f.get("of"), "the stage is of the program, and the lab has no code")
 		}
 		if f.get("fd") != nil {
-			d.fail(f.get("fd"), "the stage of a program takes no fd: it shows the first epoll instance")
+			d.fail(f.get("fd"), "the stage of a program takes no fd: it shows the first object of its view")
 		}
 	case d.lab.workload(s.Of) == nil:
 		d.fail(f.get("of"), "the lab has no workload %q; it has %s", s.Of, list(d.lab.workloadNames()))

@@ -165,8 +165,9 @@ type Workload struct {
 
 // Stage says what the stage shows.
 type Stage struct {
-	Of string `json:"of"` // name of a workload, or "program"
-	FD int    `json:"fd"` // of the workload; 0 for a program
+	View string `json:"view"` // "epoll" or "uring"
+	Of   string `json:"of"`   // name of a workload, or "program"
+	FD   int    `json:"fd"`   // of the workload; 0 for a program
 }
 
 // Code is what the editor offers.

@@ -210,6 +210,8 @@ func (d *decoder) nodePrediction(n *node) *NodePrediction {
 	}
 	if d.lab.Stage == nil {
 		d.fail(n, "a node is clicked on the stage, and the lab has none")
+	} else if d.lab.Stage.View != "epoll" {
+		d.fail(n, "a node is clicked in a tree, and the stage shows a ring; ask with choices")
 	}
 	p := &NodePrediction{}
 	if r := f.need("right"); r != nil {

@@ -3,6 +3,8 @@ package session
 import (
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kernelviz/internal/kernelviz"
 	"kernelviz/internal/kernelviz/process"
 )
@@ -39,9 +41,7 @@ func (c *slow) get(every time.Duration, look func() kernelviz.Facts) kernelviz.F
 func (s *Session) collect() kernelviz.Facts {
 	f := make(kernelviz.Facts, 64)
 	s.mu.Lock()
-	for _, w := range s.works {
-		w.publish(f)
-	}
+	s.publishWorks(f)
 	s.mu.Unlock()
 	if s.lab.Code != nil {
 		s.publishProgram(f)
@@ -50,6 +50,17 @@ func (s *Session) collect() kernelviz.Facts {
 		s.publishTerminals(f)
 	}
 	return f
+}
+
+// publishWorks adds what the workloads know. Held: s.mu.
+func (s *Session) publishWorks(f kernelviz.Facts) {
+	delete(f, "calls")
+	for _, w := range s.works {
+		w.publish(f)
+		if w.name == "puppet" || w.name == "ring" {
+			w.publishCalls(f)
+		}
+	}
 }
 
 // mark makes events count from now if a step was armed: lists of events are
@@ -67,11 +78,15 @@ func (s *Session) mark() bool {
 		for _, w := range s.works {
 			w.calls.restart(time.Now())
 			w.base = w.totals()
-			w.publish(s.facts)
 		}
+		s.publishWorks(s.facts)
 		s.program.mark()
 		for _, t := range s.terminals {
 			t.mark = t.term.End()
+		}
+		s.armedAt = monotonic()
+		if _, ok := s.facts[livesFact]; ok {
+			s.facts[livesFact] = []map[string]any{}
 		}
 		if _, ok := s.facts["program.output"]; ok {
 			s.facts["program.output"] = ""
@@ -82,6 +97,35 @@ func (s *Session) mark() bool {
 		s.run.Observe(s.facts)
 	}
 	return marked
+}
+
+// livesFact is the list of the uring view that holds events: those from before
+// the step was armed do not count.
+const livesFact = "uring.lives"
+
+// sinceArmed drops from the stage's facts what happened before the step was
+// armed. Held: s.mu.
+func (s *Session) sinceArmed(f kernelviz.Facts) {
+	lives, ok := f[livesFact].([]map[string]any)
+	if !ok {
+		return
+	}
+	kept := []map[string]any{}
+	for _, l := range lives {
+		if at, ok := l["at"].(int); ok && time.Duration(at) > s.armedAt {
+			kept = append(kept, l)
+		}
+	}
+	f[livesFact] = kept
+}
+
+// monotonic is CLOCK_MONOTONIC, the clock of what the kernel reports.
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0 // it cannot fail; everything counts then
+	}
+	return time.Duration(ts.Nano())
 }
 
 // publishTerminals adds what runs in the terminals and what they printed.
@@ -166,7 +210,8 @@ func (s *Session) lookAtProgram() kernelviz.Facts {
 		ports = []int{}
 	}
 	return kernelviz.Facts{
-		"program.threads": look.Threads, "program.epolls": look.Epolls, "program.connections": look.Connections,
+		"program.threads": look.Threads, "program.epolls": look.Epolls,
+		"program.rings": look.Rings, "program.ring_maps": look.RingMaps, "program.connections": look.Connections,
 		"program.ports": ports, "program.nonblocking": look.Nonblocking, "program.blocking": look.Blocking,
 		"program.fds": fds,
 	}

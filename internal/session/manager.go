@@ -155,6 +155,16 @@ func (m *Manager) Find(labID, learner string) (*Session, error) {
 	return s, nil
 }
 
+// view is the view of that name; nil if this machine has none.
+func (m *Manager) view(name string) kernelviz.View {
+	for _, v := range m.options.Views {
+		if v.Name() == name {
+			return v
+		}
+	}
+	return nil
+}
+
 func (m *Manager) forget(s *Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

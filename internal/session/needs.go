@@ -58,6 +58,9 @@ func (m *Manager) Missing(l *lab.Lab) []Missing {
 		}
 	}
 	o := &m.options
+	if l.Stage != nil && m.view(l.Stage.View) == nil {
+		missing = append(missing, Missing{l.Stage.View, "this server has no view of that name", "labserver doctor"})
+	}
 	if l.Code != nil && o.Playground == nil {
 		missing = append(missing, Missing{"code", ErrCodeOff.Error(), "start labserver without --no-code"})
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"kernelviz/internal/lab"
@@ -120,7 +122,7 @@ func (p *prover) shown() string {
 	s := p.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	text := fmt.Sprintf("\n    stage %q, epoll.nodes %v, epoll.ready %v", s.stage.topic, s.facts["epoll.nodes"], s.facts["epoll.ready"])
+	text := fmt.Sprintf("\n    stage %q, %s", s.stage.topic, s.numbers())
 	if s.lab.Code != nil {
 		text += fmt.Sprintf("\n    program %s %s\n    %.400q", s.program.state, s.program.ended, s.program.since())
 		for _, d := range s.program.diagnostics {
@@ -137,6 +139,21 @@ func (p *prover) shown() string {
 		}
 	}
 	return text
+}
+
+// numbers are the stage's facts that are single figures.
+func (s *Session) numbers() string {
+	if s.lab.Stage == nil {
+		return "none"
+	}
+	var all []string
+	for name, v := range s.facts {
+		if n, ok := v.(int); ok && strings.HasPrefix(name, s.lab.Stage.View+".") {
+			all = append(all, fmt.Sprintf("%s %d", name, n))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
 }
 
 // predict answers wrong first, then right.

@@ -62,6 +62,7 @@ type Session struct {
 	facts     kernelviz.Facts     // the latest
 	looks     int                 // times that facts were collected
 	armed     int                 // lab.Run.Generation that the marks below belong to
+	armedAt   time.Duration       // CLOCK_MONOTONIC of that
 	problem   string
 	storeFail string
 	dir       string           // scratch directory: drafts lie here, terminals begin here
@@ -322,6 +323,7 @@ func (s *Session) lookOnce() {
 		s.nudge()
 		return
 	}
+	s.sinceArmed(own)
 	changed := s.run.Observe(own)
 	s.facts = own
 	s.looks++

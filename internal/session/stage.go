@@ -56,10 +56,13 @@ func (s *Session) openStage() bool {
 		return false
 	}
 	s.stage.tried = time.Now()
-	view := s.manager.options.Views[0]
 	pid, fd, ok := s.stageTarget()
 	if !ok {
 		return false
+	}
+	view := s.manager.view(s.lab.Stage.View)
+	if view == nil {
+		return false // Missing says so
 	}
 	name := fmt.Sprintf("%d:%d", pid, fd)
 	ctx, cancel := context.WithTimeout(s.ctx, sampleTimeout)
@@ -101,7 +104,7 @@ func (s *Session) wakes(wake, quit <-chan struct{}) {
 func (s *Session) stageTarget() (pid, fd int, ok bool) {
 	of := s.lab.Stage
 	if of.Of == "program" {
-		return firstEpoll(s.programPIDs())
+		return firstOf(of.View, s.programPIDs())
 	}
 	s.mu.Lock()
 	w := s.works[of.Of]
@@ -115,12 +118,12 @@ func (s *Session) stageTarget() (pid, fd int, ok bool) {
 	default:
 	}
 	pid = w.process.PID()
-	return pid, of.FD, isEpoll(pid, strconv.Itoa(of.FD))
+	return pid, of.FD, shows(of.View, pid, strconv.Itoa(of.FD))
 }
 
-// firstEpoll finds the epoll instance with the lowest fd of the first process
+// firstOf finds the object of a view with the lowest fd of the first process
 // that has one.
-func firstEpoll(pids []int) (pid, fd int, ok bool) {
+func firstOf(view string, pids []int) (pid, fd int, ok bool) {
 	const most = 256 // fds looked at: a server makes its instance early
 	slices.Sort(pids)
 	for _, pid := range pids {
@@ -131,7 +134,7 @@ func firstEpoll(pids []int) (pid, fd int, ok bool) {
 		names, _ := d.Readdirnames(most)
 		d.Close()
 		for _, name := range names {
-			if !isEpoll(pid, name) {
+			if !shows(view, pid, name) {
 				continue
 			}
 			if n, err := strconv.Atoi(name); err == nil && (!ok || n < fd) {
@@ -145,10 +148,12 @@ func firstEpoll(pids []int) (pid, fd int, ok bool) {
 	return 0, 0, false
 }
 
-// isEpoll tells by the name that fs/eventpoll.c gives its files.
-func isEpoll(pid int, fd string) bool {
+// shows tells whether a view shows what is behind a descriptor, by the name
+// that fs/eventpoll.c and io_uring/io_uring.c give their files.
+func shows(view string, pid int, fd string) bool {
+	names := map[string]string{"epoll": "anon_inode:[eventpoll]", "uring": "anon_inode:[io_uring]"}
 	to, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "fd", fd))
-	return err == nil && to == "anon_inode:[eventpoll]"
+	return err == nil && to == names[view]
 }
 
 func (s *Session) setTopic(topic string) {

@@ -24,8 +24,8 @@ func ownFacts() []kernelviz.Fact {
 		ints, list = kernelviz.FactInts, kernelviz.FactList
 	)
 	return []kernelviz.Fact{
-		{Name: "calls", Type: list, Doc: "The system calls of the lab's puppet since the step was armed, the latest 4,096, in order; a call that has not returned is pending.", Fields: []kernelviz.Fact{
-			{Name: "name", Type: s, Doc: "Name of the call: epoll_ctl."},
+		{Name: "calls", Type: list, Doc: "The system calls of the lab's puppet or ring puppet since the step was armed, the latest 4,096, in order; a call that has not returned is pending.", Fields: []kernelviz.Fact{
+			{Name: "name", Type: s, Doc: "Name of the call: epoll_ctl; of a write to the memory of a ring what is written first: sq.sqes[2]."},
 			{Name: "text", Type: s, Doc: "The call as strace prints it, without the result."},
 			{Name: "result", Type: i, Doc: "What it returned; -1 if it failed or is pending."},
 			{Name: "errno", Type: s, Doc: "EEXIST; empty if it did not fail."},
@@ -42,6 +42,18 @@ func ownFacts() []kernelviz.Fact {
 			{Name: "peer", Type: i, Doc: "fd of the other end; 0 if none."},
 			{Name: "readable", Type: b, Doc: "read would not give EAGAIN."},
 			{Name: "in", Type: ints, Doc: "epoll fds that have an item with this file and fd."},
+		}},
+		{Name: "ring.running", Type: b, Doc: "The ring puppet lives."},
+		{Name: "ring.pid", Type: i, Doc: "Its process id."},
+		{Name: "ring.waiting", Type: i, Doc: "Threads of it that are in io_uring_enter."},
+		{Name: "ring.queued", Type: i, Doc: "SQEs that it has written and no io_uring_enter has taken, in all its rings."},
+		{Name: "ring.inflight", Type: i, Doc: "Requests taken whose last CQE it has not reaped, in all its rings."},
+		{Name: "ring.reaped", Type: i, Doc: "CQEs that it has reaped since the step was armed."},
+		{Name: "ring.fds", Type: list, Doc: "What the ring puppet has open besides its rings, by fd.", Fields: []kernelviz.Fact{
+			{Name: "fd", Type: i, Doc: "The descriptor."},
+			{Name: "kind", Type: s, Doc: "eventfd, pipe, unix, tcp, listener or file."},
+			{Name: "peer", Type: i, Doc: "fd of the other end; 0 if none."},
+			{Name: "readable", Type: b, Doc: "read would not give EAGAIN."},
 		}},
 		{Name: "herd.running", Type: b, Doc: "The workload herd lives."},
 		{Name: "herd.pid", Type: i, Doc: "Its process id."},
@@ -74,13 +86,15 @@ func ownFacts() []kernelviz.Fact {
 		{Name: "program.output", Type: s, Doc: "What it wrote since the step was armed, the latest 64 KiB."},
 		{Name: "program.threads", Type: i, Doc: "Its threads."},
 		{Name: "program.epolls", Type: i, Doc: "epoll instances that it has open."},
+		{Name: "program.rings", Type: i, Doc: "io_uring instances that it has open."},
+		{Name: "program.ring_maps", Type: i, Doc: "Mappings of rings in its memory (anon_inode:[io_uring] in /proc/PID/maps)."},
 		{Name: "program.connections", Type: i, Doc: "Established TCP sockets among its descriptors."},
 		{Name: "program.ports", Type: ints, Doc: "TCP ports that it listens on."},
 		{Name: "program.nonblocking", Type: i, Doc: "Sockets among its descriptors that have O_NONBLOCK (flags of /proc/PID/fdinfo/FD)."},
 		{Name: "program.blocking", Type: i, Doc: "Sockets among its descriptors that do not."},
 		{Name: "program.fds", Type: list, Doc: "Its descriptors, the first 4,096.", Fields: []kernelviz.Fact{
 			{Name: "fd", Type: i, Doc: "The descriptor."},
-			{Name: "kind", Type: s, Doc: "tcp, udp, unix, pipe, eventfd, timerfd, epoll, file or other."},
+			{Name: "kind", Type: s, Doc: "tcp, udp, unix, pipe, eventfd, timerfd, epoll, uring, file or other."},
 			{Name: "nonblocking", Type: b, Doc: "O_NONBLOCK is set."},
 			{Name: "readable", Type: b, Doc: "poll(2) on a copy of it (pidfd_getfd) gives POLLIN; looks without touching."},
 		}},

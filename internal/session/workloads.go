@@ -272,6 +272,7 @@ func parseResult(s string) (result int, errno string) {
 type counters struct {
 	seq            int // of the newest run
 	echoed, failed int
+	reaped         int
 }
 
 // measured is the state of herd, readiness and clients.
@@ -297,8 +298,12 @@ func seqOf(run map[string]any) int {
 
 // totals are the counters now.
 func (w *work) totals() counters {
-	if w.name == "puppet" {
+	switch w.name {
+	case "puppet":
 		return counters{}
+	case "ring":
+		r := w.ringState()
+		return counters{reaped: r.reaped()}
 	}
 	m := w.measured()
 	c := counters{echoed: m.Echoed, failed: m.Failed}
@@ -334,6 +339,8 @@ func (w *work) publish(f kernelviz.Facts) {
 	switch w.name {
 	case "puppet":
 		w.publishPuppet(f)
+	case "ring":
+		w.publishRing(f)
 	case "clients":
 		m := w.measured()
 		f["clients.connected"] = m.Connected
@@ -346,8 +353,13 @@ func (w *work) publish(f kernelviz.Facts) {
 	}
 }
 
+// publishCalls adds the calls of one puppet to those of the other.
+func (w *work) publishCalls(f kernelviz.Facts) {
+	calls, _ := f["calls"].([]map[string]any)
+	f["calls"] = append(calls, w.calls.facts()...)
+}
+
 func (w *work) publishPuppet(f kernelviz.Facts) {
-	f["calls"] = w.calls.facts()
 	var p puppetState
 	if w.state != nil {
 		_ = json.Unmarshal(w.state, &p)
@@ -367,6 +379,52 @@ func (w *work) publishPuppet(f kernelviz.Facts) {
 		}
 	}
 	f["puppet.fds"], f["puppet.waiting"] = fds, waiting
+}
+
+// ringState is what facts tell of a ring puppet.
+type ringState struct {
+	puppetState
+	Rings []struct {
+		Queued   []json.RawMessage `json:"queued"`
+		InFlight []json.RawMessage `json:"inflight"`
+		Reaped   int               `json:"reaped"`
+	} `json:"rings"`
+}
+
+func (w *work) ringState() ringState {
+	var r ringState
+	if w.state != nil {
+		_ = json.Unmarshal(w.state, &r) // what cannot be read counts as nothing
+	}
+	return r
+}
+
+func (r *ringState) reaped() int {
+	n := 0
+	for i := range r.Rings {
+		n += r.Rings[i].Reaped
+	}
+	return n
+}
+
+func (w *work) publishRing(f kernelviz.Facts) {
+	r := w.ringState()
+	fds := make([]map[string]any, 0, len(r.FDs))
+	for _, d := range r.FDs {
+		fds = append(fds, map[string]any{"fd": d.FD, "kind": d.Kind, "peer": d.Peer, "readable": d.Readable})
+	}
+	queued, inflight, waiting := 0, 0, 0
+	for i := range r.Rings {
+		queued += len(r.Rings[i].Queued)
+		inflight += len(r.Rings[i].InFlight)
+	}
+	for _, t := range r.Threads {
+		if t.Waiting > 0 {
+			waiting++
+		}
+	}
+	f["ring.fds"], f["ring.queued"], f["ring.inflight"], f["ring.waiting"] = fds, queued, inflight, waiting
+	f["ring.reaped"] = max(r.reaped()-w.base.reaped, 0) // a ring that was closed takes its count along
 }
 
 // runs are those since the step was armed; JSON has no whole numbers, so the

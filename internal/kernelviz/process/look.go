@@ -1,7 +1,9 @@
 package process
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ type look struct {
 	seen    int             // descriptors so far
 	sockets map[uint64]bool // those that are counted, by SO_COOKIE
 	epolls  []holder
+	rings   []holder
 	ports   map[int]bool
 	link    [256]byte // for readlinkat
 }
@@ -90,6 +93,7 @@ func (l *look) process(pid int) error {
 	}
 	defer t.close()
 	l.sum.Threads += threads(pid)
+	l.sum.RingMaps += ringMaps(pid)
 	return t.each(func(fd int) (bool, error) {
 		if l.seen == maxFDs {
 			return false, nil
@@ -157,6 +161,9 @@ func (l *look) file(t *target, fd int, link string) error {
 	if d.Kind == "epoll" {
 		l.epolls = append(l.epolls, holder{t.pid, fd})
 	}
+	if d.Kind == "uring" {
+		l.rings = append(l.rings, holder{t.pid, fd})
+	}
 	if !l.lists() {
 		return nil
 	}
@@ -192,6 +199,8 @@ func (t *target) kind(fd int, link string) string {
 	switch link {
 	case "anon_inode:[eventpoll]":
 		return "epoll"
+	case "anon_inode:[io_uring]":
+		return "uring"
 	case "anon_inode:[eventfd]":
 		return "eventfd"
 	case "anon_inode:[timerfd]":
@@ -244,6 +253,25 @@ func readable(fd int) bool {
 // maxCompared bounds the descriptors of epoll instances that are compared with
 // each other; of more, each counts.
 const maxCompared = 64
+
+// ringMaps counts the mappings of rings that a process has. Reading them all
+// costs more the more there are, so it stops after maxMaps bytes.
+func ringMaps(pid int) int {
+	const maxMaps = 1 << 20
+	f, err := os.Open(procPath(pid, "maps"))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	n := 0
+	lines := bufio.NewScanner(io.LimitReader(f, maxMaps))
+	for lines.Scan() {
+		if strings.HasSuffix(lines.Text(), " anon_inode:[io_uring]") {
+			n++
+		}
+	}
+	return n
+}
 
 // distinctFiles counts the files behind descriptors: dup and fork share them.
 func distinctFiles(all []holder) int {

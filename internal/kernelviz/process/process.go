@@ -40,6 +40,8 @@ type FD struct {
 type Summary struct {
 	Threads     int
 	Epolls      int   // epoll instances
+	Rings       int   // io_uring instances
+	RingMaps    int   // their mappings in the processes' memory
 	Connections int   // TCP sockets in state ESTABLISHED
 	Ports       []int // TCP ports that are listened on, ascending
 	Nonblocking int   // sockets with O_NONBLOCK
@@ -61,6 +63,7 @@ func Look(pids []int, withFDs bool) (Summary, error) {
 		}
 	}
 	l.sum.Epolls = distinctFiles(l.epolls)
+	l.sum.Rings = distinctFiles(l.rings)
 	for port := range l.ports {
 		l.sum.Ports = append(l.sum.Ports, port)
 	}
