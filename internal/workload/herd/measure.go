@@ -15,8 +15,6 @@ const (
 	// take to accept one connection and fall asleep again.
 	most     = 20 * time.Second
 	patience = 3 * time.Second
-	// step is between two looks, in ns.
-	step = 50_000
 )
 
 // flock is the workers of a run with what they wait in.
@@ -26,6 +24,7 @@ type flock struct {
 	stop      int // eventfd in every instance: readable when the workers shall end
 	address   *unix.SockaddrInet4
 	workers   []*worker
+	threads   *Threads
 	alive     sync.WaitGroup
 }
 
@@ -36,13 +35,18 @@ func measure(mode string, workers, connections int) (r Run, err error) {
 		return r, err
 	}
 	for i := range workers {
-		w := &worker{epfd: f.instances[i%len(f.instances)], listener: f.listeners[i%len(f.listeners)]}
+		w := &worker{
+			epfd: f.instances[i%len(f.instances)], listener: f.listeners[i%len(f.listeners)], tid: make(chan int, 1),
+		}
 		f.workers = append(f.workers, w)
 		f.alive.Add(1)
 		go w.work(&f.alive)
 	}
 	end := time.Now().Add(most)
-	before, err := f.asleep(time.Now().Add(patience))
+	if f.threads, err = f.watch(); err != nil {
+		return r, err
+	}
+	before, err := f.threads.Asleep(patience)
 	if err != nil {
 		return r, fmt.Errorf("starting %d workers: %w", workers, err)
 	}
@@ -53,10 +57,10 @@ func measure(mode string, workers, connections int) (r Run, err error) {
 			r.Stopped = control.Errorf("too_slow", "made %d of %d connections in %v", r.Connections, connections, most)
 			break
 		}
-		if err := f.connect(); err != nil {
+		if err := Connect(f.address, patience); err != nil {
 			return r, fmt.Errorf("connection %d of %d: %w", r.Connections+1, connections, err)
 		}
-		after, err = f.asleep(time.Now().Add(patience))
+		after, err = f.threads.Asleep(patience)
 		if err != nil {
 			return r, fmt.Errorf("connection %d of %d: %w", r.Connections+1, connections, err)
 		}
@@ -88,9 +92,11 @@ func (f *flock) open(mode string, workers int) error {
 	}
 	f.address = &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
 	for range listeners {
-		if err := f.listen(listeners > 1); err != nil {
+		fd, err := Listen(f.address, listeners > 1, unix.SOCK_NONBLOCK)
+		if err != nil {
 			return err
 		}
+		f.listeners = append(f.listeners, fd)
 	}
 	events := uint32(unix.EPOLLIN)
 	if mode == exclusive {
@@ -120,104 +126,13 @@ func add(epfd, fd int, events uint32, data int32) error {
 	return nil
 }
 
-// listen makes one more listening socket, on the port of the first.
-func (f *flock) listen(reuse bool) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket: %w", err)
-	}
-	f.listeners = append(f.listeners, fd)
-	if reuse {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-			return fmt.Errorf("SO_REUSEPORT: %w", err)
-		}
-	}
-	if err := unix.Bind(fd, f.address); err != nil {
-		return fmt.Errorf("bind: %w", err)
-	}
-	if f.address.Port == 0 {
-		sa, err := unix.Getsockname(fd)
-		if err != nil {
-			return fmt.Errorf("getsockname: %w", err)
-		}
-		f.address.Port = sa.(*unix.SockaddrInet4).Port
-	}
-	if err := unix.Listen(fd, 128); err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	return nil
-}
-
-// connect makes one connection and waits until a worker has accepted and closed
-// it.
-func (f *flock) connect() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket: %w", err)
-	}
-	defer unix.Close(fd)
-	// By a RST, so that no thousands of sockets stay in TIME_WAIT.
-	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
-		return fmt.Errorf("SO_LINGER: %w", err)
-	}
-	if err := unix.Connect(fd, f.address); err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	for end := time.Now().Add(patience); ; {
-		n, err := unix.Poll(fds, 100)
-		if err != nil && err != unix.EINTR {
-			return fmt.Errorf("poll: %w", err)
-		}
-		if n > 0 {
-			return nil
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("no worker has accepted it within %v", patience)
-		}
-	}
-}
-
-// asleep waits until all workers sleep and returns how many voluntary context
-// switches they have made. A thread that has been woken is no more asleep, even
-// if it has not yet run; two looks must agree, because one is not an instant.
-func (f *flock) asleep(end time.Time) (int, error) {
-	last := -1
-	for {
-		sum, all, err := f.look()
-		if err != nil {
-			return 0, err
-		}
-		if all && sum == last {
-			return sum, nil
-		}
-		last = -1
-		if all {
-			last = sum
-		}
-		if time.Now().After(end) {
-			return 0, fmt.Errorf("the workers did not fall asleep within %v", patience)
-		}
-		_ = unix.Nanosleep(&unix.Timespec{Nsec: step}, nil)
-	}
-}
-
-func (f *flock) look() (switches int, all bool, err error) {
+// watch waits until all workers run.
+func (f *flock) watch() (*Threads, error) {
+	var tids []int
 	for _, w := range f.workers {
-		tid := int(w.tid.Load())
-		if tid == 0 {
-			return 0, false, nil // not yet running
-		}
-		s, err := w.status(tid)
-		if err != nil {
-			return 0, false, err
-		}
-		if !s.sleeps {
-			return 0, false, nil
-		}
-		switches += s.switches
+		tids = append(tids, <-w.tid)
 	}
-	return switches, true, nil
+	return WatchThreads(unix.Getpid(), tids)
 }
 
 // close ends the workers, then closes what they waited in.
@@ -226,8 +141,8 @@ func (f *flock) close() {
 		_, _ = control.FD(f.stop).Write([]byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}
 	f.alive.Wait()
-	for _, w := range f.workers {
-		w.close()
+	if f.threads != nil {
+		f.threads.Close()
 	}
 	for _, fd := range append(append(f.instances, f.listeners...), f.stop) {
 		if fd >= 0 {

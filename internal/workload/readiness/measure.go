@@ -18,38 +18,28 @@ const (
 	atLeast = 32
 )
 
-// method is one way to find the ready ones.
-type method interface {
-	name() string
-	// fds are what it watches.
-	fds() []int
-	// serve finds those that are ready, at least one, and handles each. It
-	// returns how many there were.
-	serve(handle func(fd int) error) (int, error)
-}
-
 // measure runs the methods in turn, round by round: what disturbs the machine
 // disturbs all three.
 func measure(n, active, rounds int) (Result, error) {
 	// The items of an instance are called back when their file is read, which
 	// select and poll must not pay for: epoll has descriptors of its own.
-	plain, err := eventfds(n)
-	defer closeAll(plain)
+	plain, err := Eventfds(n)
+	defer CloseAll(plain)
 	if err != nil {
 		return Result{}, err
 	}
-	watched, err := eventfds(n)
-	defer closeAll(watched)
+	watched, err := Eventfds(n)
+	defer CloseAll(watched)
 	if err != nil {
 		return Result{}, err
 	}
-	ep, err := newEpoll(watched)
+	ep, err := NewEpoll(watched)
 	if err != nil {
 		return Result{}, err
 	}
-	defer ep.close()
-	methods := []method{newSelect(plain), newPoll(plain), ep}
-	clock := clockCost()
+	defer ep.Close()
+	methods := []Method{NewSelect(plain), NewPoll(plain), ep}
+	clock := ClockCost()
 	costs := make([][]float64, len(methods))
 	end := time.Now().Add(most)
 	var r Result
@@ -59,19 +49,19 @@ func measure(n, active, rounds int) (Result, error) {
 			break
 		}
 		for i, m := range methods {
-			cost, err := once(m, active, round, clock)
+			cost, err := Once(m, active, round, clock)
 			if err != nil {
-				return Result{}, fmt.Errorf("%s: %w", m.name(), err)
+				return Result{}, fmt.Errorf("%s: %w", m.Name(), err)
 			}
 			if round >= warmUp {
-				costs[i] = append(costs[i], cost)
+				costs[i] = append(costs[i], float64(cost.Serving)/1000/float64(cost.Events))
 			}
 		}
 	}
 	for i, m := range methods {
 		slices.Sort(costs[i])
 		r.Runs = append(r.Runs, Row{
-			Method: m.name(), N: n, Active: active, Rounds: len(costs[i]),
+			Method: m.Name(), N: n, Active: active, Rounds: len(costs[i]),
 			Low: quantile(costs[i], 1), US: quantile(costs[i], 2), High: quantile(costs[i], 3),
 		})
 	}
@@ -81,36 +71,54 @@ func measure(n, active, rounds int) (Result, error) {
 // quantile is the q-th quarter of what is sorted.
 func quantile(sorted []float64, q int) float64 { return sorted[(len(sorted)-1)*q/4] }
 
-// once makes descriptors ready and measures the CPU time until all are served,
-// in microseconds an event. Making them ready is not measured.
-func once(m method, active, round int, clock int64) (float64, error) {
-	fds := m.fds()
-	spent, events := int64(0), 0
-	for pass := 0; events < atLeast; pass++ {
+// Cost is what some events cost this thread in CPU time, in ns.
+type Cost struct {
+	Events  int
+	Serving int64 // from the question which are ready until all are served
+	All     int64 // with making them ready
+}
+
+// Add adds another cost.
+func (c *Cost) Add(other Cost) {
+	c.Events += other.Events
+	c.Serving += other.Serving
+	c.All += other.All
+}
+
+// Once makes descriptors ready, so many at a time, and lets the method serve
+// them until none is ready; again where they are few. Which ones depends on the
+// round. clock is ClockCost. The caller has locked the goroutine to its thread.
+func Once(m Method, active, round int, clock int64) (Cost, error) {
+	fds := m.FDs()
+	var c Cost
+	for pass := 0; c.Events < atLeast; pass++ {
 		// Spread over all of them, elsewhere in each pass.
 		start := (round*7919 + pass*104_729) % len(fds)
+		begin := threadCPU()
 		for k := range active {
 			fd := fds[(start+k*(len(fds)/active))%len(fds)]
 			if err := ring(fd); err != nil {
-				return 0, err
+				return Cost{}, err
 			}
 		}
 		before := threadCPU()
 		for served := 0; served < active; {
-			n, err := m.serve(handle)
+			n, err := m.Serve(handle)
 			if err != nil {
-				return 0, err
+				return Cost{}, err
 			}
 			served += n
 		}
-		spent += max(0, threadCPU()-before-clock)
-		events += active
+		after := threadCPU()
+		c.Serving += max(0, after-before-clock)
+		c.All += max(0, after-begin-2*clock)
+		c.Events += active
 	}
-	return float64(spent) / 1000 / float64(events), nil
+	return c, nil
 }
 
-// clockCost is what a look at the clock adds to what it measures, in ns.
-func clockCost() int64 {
+// ClockCost is what a look at the clock adds to what it measures, in ns.
+func ClockCost() int64 {
 	var costs []int64
 	for range 101 {
 		before := threadCPU()
@@ -129,7 +137,9 @@ func threadCPU() int64 {
 	return t.Nano()
 }
 
-func eventfds(n int) ([]int, error) {
+// Eventfds makes that many, not ready. Those that it made before an error are
+// returned with it; the caller closes them.
+func Eventfds(n int) ([]int, error) {
 	fds := make([]int, 0, n)
 	for range n {
 		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -141,7 +151,8 @@ func eventfds(n int) ([]int, error) {
 	return fds, nil
 }
 
-func closeAll(fds []int) {
+// CloseAll closes descriptors.
+func CloseAll(fds []int) {
 	for _, fd := range fds {
 		_ = unix.Close(fd)
 	}

@@ -26,7 +26,20 @@ func handle(fd int) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&count)), 8); errno != 0 {
 		return fmt.Errorf("read: %w", errno)
 	}
+	if count != 1 {
+		return fmt.Errorf("descriptor %d was made ready %d times, want once", fd, count)
+	}
 	return nil
+}
+
+// Method is one way to find the ready ones among many descriptors.
+type Method interface {
+	Name() string
+	// FDs are what it watches.
+	FDs() []int
+	// Serve finds those that are ready, at least one, and handles each. It
+	// returns how many there were. It does not block if one is ready.
+	Serve(handle func(fd int) error) (int, error)
 }
 
 // selecting hands over the set and gets the ready ones back in its place. The
@@ -37,7 +50,8 @@ type selecting struct {
 	size     int // the highest fd, and one
 }
 
-func newSelect(fds []int) *selecting {
+// NewSelect watches by pselect6, however high the descriptors are.
+func NewSelect(fds []int) Method {
 	s := &selecting{all: fds}
 	for _, fd := range fds {
 		s.size = max(s.size, fd+1)
@@ -50,10 +64,10 @@ func newSelect(fds []int) *selecting {
 	return s
 }
 
-func (s *selecting) name() string { return "select" }
-func (s *selecting) fds() []int   { return s.all }
+func (s *selecting) Name() string { return "select" }
+func (s *selecting) FDs() []int   { return s.all }
 
-func (s *selecting) serve(handle func(int) error) (int, error) {
+func (s *selecting) Serve(handle func(int) error) (int, error) {
 	copy(s.got, s.set)
 	n, _, errno := unix.RawSyscall6(unix.SYS_PSELECT6, uintptr(s.size), uintptr(unsafe.Pointer(&s.got[0])), 0, 0, 0, 0)
 	if errno != 0 {
@@ -77,7 +91,8 @@ type polling struct {
 	list []unix.PollFd
 }
 
-func newPoll(fds []int) *polling {
+// NewPoll watches by ppoll.
+func NewPoll(fds []int) Method {
 	p := &polling{all: fds}
 	for _, fd := range fds {
 		p.list = append(p.list, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
@@ -85,10 +100,10 @@ func newPoll(fds []int) *polling {
 	return p
 }
 
-func (p *polling) name() string { return "poll" }
-func (p *polling) fds() []int   { return p.all }
+func (p *polling) Name() string { return "poll" }
+func (p *polling) FDs() []int   { return p.all }
 
-func (p *polling) serve(handle func(int) error) (int, error) {
+func (p *polling) Serve(handle func(int) error) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.list[0])), uintptr(len(p.list)), 0, 0, 0, 0)
 	if errno != 0 {
 		return 0, errno
@@ -106,14 +121,16 @@ func (p *polling) serve(handle func(int) error) (int, error) {
 	return int(n), nil
 }
 
-// epolling gets the ready ones and no others.
-type epolling struct {
+// Epoll gets the ready ones and no others.
+type Epoll struct {
 	all    []int
 	epfd   int
 	events []unix.EpollEvent
 }
 
-func newEpoll(fds []int) (*epolling, error) {
+// NewEpoll watches by an epoll instance of its own, level-triggered. The caller
+// closes it.
+func NewEpoll(fds []int) (*Epoll, error) {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create1: %w", err)
@@ -125,13 +142,13 @@ func newEpoll(fds []int) (*epolling, error) {
 			return nil, fmt.Errorf("epoll_ctl ADD: %w", err)
 		}
 	}
-	return &epolling{all: fds, epfd: epfd, events: make([]unix.EpollEvent, len(fds))}, nil
+	return &Epoll{all: fds, epfd: epfd, events: make([]unix.EpollEvent, len(fds))}, nil
 }
 
-func (e *epolling) name() string { return "epoll" }
-func (e *epolling) fds() []int   { return e.all }
+func (e *Epoll) Name() string { return "epoll" }
+func (e *Epoll) FDs() []int   { return e.all }
 
-func (e *epolling) serve(handle func(int) error) (int, error) {
+func (e *Epoll) Serve(handle func(int) error) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.epfd), uintptr(unsafe.Pointer(&e.events[0])),
 		uintptr(len(e.events)), ^uintptr(0), 0, 0)
 	if errno != 0 {
@@ -145,4 +162,5 @@ func (e *epolling) serve(handle func(int) error) (int, error) {
 	return int(n), nil
 }
 
-func (e *epolling) close() { _ = unix.Close(e.epfd) }
+// Close closes the instance.
+func (e *Epoll) Close() error { return unix.Close(e.epfd) }
