@@ -1,6 +1,9 @@
 // Rows of an epoll frame, field by field as internal/kernelviz/wire/epoll.go
 // lays them out.
-import { FrameError, KIND_EPOLL, parseHeader, parseSections, u64, type Header, type Section } from "./header";
+import { FrameError, KIND_EPOLL, parseHeader, u64, type Header } from "./header";
+import { bytes, rows, sectionsByType, text, truthRow, type Truth } from "./rows";
+
+export type { Truth } from "./rows";
 
 /** Section types of an epoll frame. */
 export const SectionType = {
@@ -15,39 +18,6 @@ export const SectionType = {
   transition: 9,
   glyph: 10,
 } as const;
-
-/** How a snapshot was made and how far it can be trusted. Times are ns. */
-export interface Truth {
-  /** CLOCK_MONOTONIC when the read ended. */
-  readonly at: number;
-  /** Time in the kernel for this sample, retries included. */
-  readonly read: number;
-  /** Time spent checking it. */
-  readonly check: number;
-  /** From `at` until the frame was made. */
-  readonly age: number;
-  readonly samples: number;
-  /** Snapshots that broke an invariant and were read again. */
-  readonly torn: number;
-  /** Samples that no retry made whole. */
-  readonly marked: number;
-  /** Transitions counted in the kernel but lost on their way. */
-  readonly lost: number;
-  /** Frames dropped before they reached the page, as the server counts them. */
-  readonly skipped: number;
-  /** Share of one CPU, 0..1. */
-  readonly cost: number;
-  /** Index into the view's tiers. */
-  readonly tier: number;
-  /** All invariants hold. */
-  readonly whole: boolean;
-  /** Number of the invariant that did not hold; 0 if whole. */
-  readonly broken: number;
-  /** Proved to be the state at one instant. */
-  readonly instant: boolean;
-  /** Event programs are attached to the kernel for this watch. */
-  readonly attached: boolean;
-}
 
 /** struct eventpoll as a whole. */
 export interface Instance {
@@ -267,39 +237,6 @@ const ROW_SIZE: Record<number, number> = {
 
 const CAUSES = ["sys_exit", "sched_waking", "callback"] as const;
 
-const utf8 = new TextDecoder();
-
-function text(v: DataView, at: number, length: number): string {
-  let n = 0;
-  while (n < length && v.getUint8(at + n) !== 0) n++;
-  return utf8.decode(new Uint8Array(v.buffer, v.byteOffset + at, n));
-}
-
-// A copy, so that a row does not keep its whole frame in memory.
-function bytes(v: DataView, at: number, length: number): Uint8Array {
-  return new Uint8Array(v.buffer, v.byteOffset + at, length).slice();
-}
-
-function truthRow(v: DataView, at: number): Truth {
-  return {
-    at: u64(v, at),
-    read: u64(v, at + 8),
-    check: u64(v, at + 16),
-    age: u64(v, at + 24),
-    samples: u64(v, at + 32),
-    torn: u64(v, at + 40),
-    marked: u64(v, at + 48),
-    lost: u64(v, at + 56),
-    skipped: u64(v, at + 64),
-    cost: v.getUint32(at + 72, true) / 1e6,
-    tier: v.getUint8(at + 76),
-    whole: v.getUint8(at + 77) === 1,
-    broken: v.getUint8(at + 78),
-    instant: v.getUint8(at + 79) === 1,
-    attached: v.getUint8(at + 80) === 1,
-  };
-}
-
 function instanceRow(v: DataView, at: number): Instance {
   return {
     id: v.getUint32(at, true),
@@ -407,13 +344,6 @@ function glyphRow(v: DataView, at: number): GlyphRow {
   };
 }
 
-function rows<T>(v: DataView, s: Section | undefined, read: (v: DataView, at: number) => T): T[] | null {
-  if (!s) return null;
-  const out = new Array<T>(s.count);
-  for (let i = 0; i < s.count; i++) out[i] = read(v, s.offset + i * s.rowSize);
-  return out;
-}
-
 /** Decodes one binary message. The result shares no memory with it. Throws FrameError. */
 export function decodeEpoll(frame: ArrayBuffer): EpollFrame {
   const v = new DataView(frame);
@@ -421,22 +351,7 @@ export function decodeEpoll(frame: ArrayBuffer): EpollFrame {
   if (header.kind !== KIND_EPOLL) {
     throw new FrameError("kind", `frame of kind ${header.kind}, an epoll frame has ${KIND_EPOLL}`);
   }
-  const byType = new Map<number, Section>();
-  let total = 0;
-  for (const s of parseSections(v)) {
-    total += Math.max(1, s.count);
-    const want = ROW_SIZE[s.type];
-    if (want === undefined) continue; // of a later server: nothing of ours
-    if (s.rowSize !== want) {
-      throw new FrameError("section", `section ${s.type} has rows of ${s.rowSize} bytes, want ${want}`);
-    }
-    if (byType.has(s.type)) throw new FrameError("section", `section ${s.type} stands twice`);
-    byType.set(s.type, s);
-  }
-  // Without this a frame cut off between two sections would pass.
-  if (total !== header.rows) {
-    throw new FrameError("rows", `the header counts ${header.rows} rows, the sections hold ${total}`);
-  }
+  const byType = sectionsByType(v, header, ROW_SIZE);
   return {
     header,
     truth: rows(v, byType.get(SectionType.truth), truthRow)?.[0] ?? null,

@@ -8,6 +8,7 @@ export const SECTION_SIZE = 8;
 
 /** Kinds of view; a number is never reused. */
 export const KIND_EPOLL = 1;
+export const KIND_URING = 2;
 
 /** Flags of a frame. */
 export const Flag = {
