@@ -13,6 +13,8 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"kernelviz/internal/iouring"
 )
 
 // Capability is one thing that views or workloads need, and whether this
@@ -48,6 +50,7 @@ const (
 	NoFile        = "nofile"       // RLIMIT_NOFILE
 	NrOpen        = "nr_open"      // fs.nr_open
 	CgroupV2      = "cgroup2"      // a cgroup v2 hierarchy is mounted
+	IOUring       = "io_uring"     // this process may make rings
 )
 
 // What workloads need at most: 10,000 descriptors in one action, some to spare.
@@ -133,6 +136,7 @@ func (o Options) capabilities(ctx context.Context, info *Info, d distribution, b
 		{NoFile, p.noFile},
 		{NrOpen, p.nrOpen},
 		{CgroupV2, p.cgroup2},
+		{IOUring, func() finding { return ring(iouring.Available()) }},
 	}
 	found := make([]Capability, 0, len(checks))
 	for _, c := range checks {
@@ -405,6 +409,19 @@ func (p *prober) nrOpen() finding {
 		return no(fmt.Sprintf("sudo sysctl fs.nr_open=%d", 1<<20), "fs.nr_open is %d: workloads with more descriptors fail", n)
 	}
 	return yes("fs.nr_open is %d descriptors per process", n)
+}
+
+// ring tells from the error of making a ring whether there may be any.
+func ring(err error) finding {
+	switch {
+	case err == nil:
+		return yes("io_uring_setup makes a ring")
+	case errors.Is(err, iouring.ErrDisabled):
+		return no("sudo sysctl kernel.io_uring_disabled=0", "%v", err)
+	case errors.Is(err, iouring.ErrBlocked):
+		return no("run labserver outside the container, or with a seccomp profile and a kernel that have io_uring", "%v", err)
+	}
+	return no("", "%v", err)
 }
 
 func (p *prober) cgroup2() finding {

@@ -21,6 +21,8 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
+
+	"kernelviz/internal/iouring"
 )
 
 // childEnv makes the test binary print what Probe finds and exit, so that a
@@ -493,5 +495,28 @@ func TestScalars(t *testing.T) {
 	}
 	if got := typeName(&btf.Const{Type: &btf.Pointer{Target: &btf.Void{}}}); got != "void *const" {
 		t.Errorf("const pointer: %s", got)
+	}
+}
+
+// Why there may be no ring is told with what gives it.
+func TestRing(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		err    error
+		ok     bool
+		reason string
+		fix    string
+	}{
+		{"a ring", nil, true, "makes a ring", ""},
+		{"sysctl", fmt.Errorf("%w: kernel.io_uring_disabled is 2", iouring.ErrDisabled), false, "kernel.io_uring_disabled is 2", "sysctl kernel.io_uring_disabled=0"},
+		{"seccomp", fmt.Errorf("%w: a seccomp filter", iouring.ErrBlocked), false, "a seccomp filter", "seccomp profile"},
+		{"other", errors.New("no memory"), false, "no memory", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := ring(tt.err)
+			if f.ok != tt.ok || !strings.Contains(f.reason, tt.reason) || !strings.Contains(f.fix, tt.fix) || tt.fix == "" && f.fix != "" {
+				t.Errorf("got %+v, want ok %v, reason with %q, fix with %q", f, tt.ok, tt.reason, tt.fix)
+			}
+		})
 	}
 }
