@@ -16,7 +16,12 @@ type maker func(Spec) (Work, error)
 
 // works has one line for each role of each experiment: "EXPERIMENT/ROLE".
 func works() map[string]maker {
-	return map[string]maker{}
+	return map[string]maker{
+		"syscalls/reader": newSyscalls,
+		"odirect/reader":  newODirect,
+		"echo/server":     newEchoServer,
+		"echo/load":       newEchoLoad,
+	}
 }
 
 // find returns the work that the spec asks for.
