@@ -25,7 +25,10 @@ type Definition struct {
 	Setup func(ctx context.Context, dir string, quick bool) error
 	// Plan says which processes a trial is made of.
 	Plan func(series, variant, dir string, quick bool) (Plan, error)
-	// Measure turns what the processes did into Info.Metrics, by id.
+	// Measure turns what the processes did into Info.Metrics, by id: of a trial
+	// that is Counted those that come from counted system calls, else the others.
+	// Where both give a metric, the trials that were not counted are used, and of
+	// an exact metric those that were.
 	Measure func(t Trial) (map[string]float64, error)
 	// Parameters are told in the result.
 	Parameters func(quick bool) map[string]any
@@ -33,8 +36,9 @@ type Definition struct {
 
 // Plan is the processes of one trial, in the order in which they are started.
 // All prepare before the first is told to go; they are told in order too, and
-// the trial ends when the last one has reported. The others are then given a
-// second to report, which is what a server uses that ends with its clients.
+// the trial ends when the last one has reported. The others are then given ten
+// seconds to report, which is what a server uses that ends with its clients; one
+// that does not has failed.
 type Plan struct {
 	Roles []Role
 	// Veth gives the trial two network namespaces with a veth pair between them,

@@ -120,7 +120,7 @@ type Conditions struct {
 
 // Warning is a reason to trust a result less.
 type Warning struct {
-	Code string `json:"code"` // "busy", "steal", "spread", "few_cpus", "quick", "copied", "stale"
+	Code string `json:"code"` // "busy", "steal", "spread", "few_cpus", "quick", "failed", "uncounted"; in notes also what trials say: "copied"
 	Text string `json:"text"` // English
 }
 
@@ -148,11 +148,14 @@ type VariantResult struct {
 // Summary describes the trials of a variant by one metric.
 type Summary struct {
 	Values []float64 `json:"values"` // in order of the trials
-	Median float64   `json:"median"`
-	Low    float64   `json:"low"`  // quartile
-	High   float64   `json:"high"` // quartile
-	Min    float64   `json:"min"`
-	Max    float64   `json:"max"`
+	// Rounds are those of the values, from 0, where a trial failed; else the
+	// values are of rounds 0, 1, 2…
+	Rounds []int   `json:"rounds,omitempty"`
+	Median float64 `json:"median"`
+	Low    float64 `json:"low"`  // quartile
+	High   float64 `json:"high"` // quartile
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
 	// Spread is the half-width of the quartiles over the median.
 	Spread float64 `json:"spread"`
 }
