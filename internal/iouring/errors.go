@@ -64,7 +64,27 @@ func Available() error {
 // EINVAL it makes rings of one entry to find the flag that this kernel refuses.
 func Explain(errno syscall.Errno, entries uint32, asked *Params) error {
 	if errno == syscall.EINVAL {
-		return fmt.Errorf("io_uring_setup: %s: %w", invalid(entries, asked), errno)
+		why := invalid(entries, asked)
+		if why == "" {
+			why = fmt.Sprintf("the kernel refuses %s with these parameters", SetupNames(asked.Flags))
+			if unknown := refused(asked.Flags); unknown != 0 {
+				why = fmt.Sprintf("this kernel does not know %s; leave it out or use a newer kernel", SetupNames(unknown))
+			}
+		}
+		return fmt.Errorf("io_uring_setup: %s: %w", why, errno)
+	}
+	return explain(errno, readSurroundings(), entries, asked)
+}
+
+// ExplainOnly is Explain that makes no ring to find out more: an unknown flag is
+// one of those that it names.
+func ExplainOnly(errno syscall.Errno, entries uint32, asked *Params) error {
+	if errno == syscall.EINVAL {
+		why := invalid(entries, asked)
+		if why == "" {
+			why = fmt.Sprintf("this kernel does not know one of %s, or refuses them with these parameters", SetupNames(asked.Flags))
+		}
+		return fmt.Errorf("io_uring_setup: %s: %w", why, errno)
 	}
 	return explain(errno, readSurroundings(), entries, asked)
 }
@@ -143,7 +163,8 @@ var never = [][2]uint32{
 	{SetupSQPoll, SetupDeferTaskrun},
 }
 
-// invalid says what io_uring_setup meant with EINVAL, as far as can be told.
+// invalid says what io_uring_setup meant with EINVAL, as far as the parameters
+// tell by themselves; else it is empty.
 func invalid(entries uint32, asked *Params) string {
 	f := asked.Flags
 	if entries == 0 {
@@ -172,10 +193,7 @@ func invalid(entries uint32, asked *Params) string {
 			return fmt.Sprintf("%s does not go with %s", SetupNames(pair[0]), SetupNames(pair[1]))
 		}
 	}
-	if unknown := refused(f); unknown != 0 {
-		return fmt.Sprintf("this kernel does not know %s; leave it out or use a newer kernel", SetupNames(unknown))
-	}
-	return fmt.Sprintf("the kernel refuses %s with these parameters", SetupNames(f))
+	return ""
 }
 
 // refused finds, by trying each alone, the first flag that this kernel takes

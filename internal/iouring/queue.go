@@ -56,11 +56,21 @@ func (r *Ring) Flush() int {
 // took. The error is the errno, unwrapped, as callers tell EINTR, EAGAIN, EBUSY
 // and ETIME apart.
 func (r *Ring) Enter(submit, wait, flags uint32) (int, error) {
-	n, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(submit), uintptr(wait), uintptr(flags), 0, 0)
+	n, errno := RawEnter(r.fd, submit, wait, flags)
 	if errno != 0 {
 		return 0, errno
 	}
-	return int(n), nil
+	return n, nil
+}
+
+// RawEnter is Enter of any ring's fd; the errno is 0 if it succeeded.
+func RawEnter(fd int, submit, wait, flags uint32) (int, syscall.Errno) {
+	const sigset = 8 // size of the signal mask that is not given, as liburing passes it
+	n, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(fd), uintptr(submit), uintptr(wait), uintptr(flags), 0, sigset)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
 }
 
 // Submit publishes all SQEs and enters the kernel to have them taken, and to

@@ -226,12 +226,19 @@ func (r *Ring) Close() error {
 		return nil
 	}
 	err := unix.Close(r.fd)
-	r.fd = -1
-	release(r.maps)
+	r.Unmap()
 	if err != nil {
 		return fmt.Errorf("closing a ring: %w", err)
 	}
 	return nil
+}
+
+// Unmap gives the memory back without closing the fd, which is the caller's
+// then. No other method may be called after it but Close, which does nothing.
+func (r *Ring) Unmap() {
+	r.fd = -1
+	release(r.maps)
+	r.maps = nil
 }
 
 func release(maps []Mapping) {
