@@ -386,6 +386,9 @@ func (r *kernelRing) fill(a *ringsRing, lists *ringsRingLists, tick time.Duratio
 			State: wire.ThreadAsleep, TotalTime: time.Duration(a.ThreadTotal),
 			HasTimes: a.Have&haveWorkTime != 0, WorkTime: time.Duration(a.ThreadWork) * time.Microsecond,
 		}
+		if a.Setup&iouring.SetupSQAff == 0 {
+			r.Thread.Bound = -1 // without it sq_cpu is where the thread last ran
+		}
 		if a.ThreadState == 0 { // TASK_RUNNING
 			r.Thread.State = wire.ThreadRunning
 		}
