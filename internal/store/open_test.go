@@ -91,10 +91,10 @@ func TestBadFilesAreRefusedAndLeft(t *testing.T) {
 		{"cut between pages", good[:3*4096], ErrCorrupt, "it has 12288 bytes of"},
 		{"cut in the last page", good[:len(good)-1], ErrCorrupt, fmt.Sprintf("it has %d bytes of %d", len(good)-1, len(good))},
 		{"a page overwritten", middle, ErrCorrupt, "damaged"},
-		{"newer", withSQL(t, good, newer), ErrNewer, "it has format 2, this one knows 1"},
+		{"newer", withSQL(t, good, newer), ErrNewer, "it has format 3, this one knows 2"},
 		{"another program's", withSQL(t, nil, "CREATE TABLE t (a); PRAGMA application_id=7"), ErrForeign, "application_id is 0x7"},
 		{"another program's without an id", withSQL(t, nil, "CREATE TABLE t (a)"), ErrForeign, "another program"},
-		{"ours without a table", withSQL(t, good, "DROP TABLE draft"), ErrCorrupt, "3 of 4 tables"},
+		{"ours without a table", withSQL(t, good, "DROP TABLE draft"), ErrCorrupt, "format 2 with 4 of our tables"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -12,7 +12,7 @@ const appID = 0x6b76697a
 // migrations bring a database from the format of their index to the next one.
 // One that was released is never changed.
 func migrations() []string {
-	return []string{schema1}
+	return []string{schema1, schema2}
 }
 
 const schema1 = `
@@ -64,6 +64,23 @@ CREATE TABLE draft (
 ) STRICT;
 `
 
+const schema2 = `
+CREATE TABLE experiment_run (
+	run        INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice
+	experiment TEXT NOT NULL,
+	started    INTEGER NOT NULL,
+	quick      INTEGER NOT NULL,
+	seconds    REAL NOT NULL DEFAULT 0,
+	state      TEXT NOT NULL DEFAULT '', -- '': it runs
+	result     TEXT NOT NULL DEFAULT ''  -- JSON
+) STRICT;
+
+CREATE INDEX experiment_run_of ON experiment_run (experiment, run);
+`
+
+// tablesOf are how many tables of ours a database of each format has, from 1 on.
+var tablesOf = [...]int{4, 5}
+
 // prepare checks the database and brings it to the newest format, all in one
 // transaction: what is refused is not written to.
 func (s *Store) prepare(ctx context.Context) error {
@@ -93,7 +110,7 @@ func inspect(ctx context.Context, tx *sql.Tx) (format int, err error) {
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&format); err != nil {
 		return 0, err
 	}
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('attempt', 'step', 'answer', 'draft')").Scan(&tables); err != nil {
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('attempt', 'step', 'answer', 'draft', 'experiment_run')").Scan(&tables); err != nil {
 		return 0, err
 	}
 	var all int
@@ -109,8 +126,8 @@ func inspect(ctx context.Context, tx *sql.Tx) (format int, err error) {
 	if err := tooNew(format); err != nil {
 		return 0, err
 	}
-	if format < 1 || tables != 4 {
-		return 0, fmt.Errorf("%w: format %d with %d of 4 tables", ErrCorrupt, format, tables)
+	if format < 1 || tables != tablesOf[format-1] {
+		return 0, fmt.Errorf("%w: format %d with %d of our tables", ErrCorrupt, format, tables)
 	}
 	var verdict string
 	if err := tx.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {

@@ -1,5 +1,5 @@
 // Package store keeps what learners have done: attempts at labs, steps,
-// answers and drafts, in one SQLite file.
+// answers and drafts, and the results of experiments, in one SQLite file.
 //
 // The file is held with SQLite's exclusive lock while a server has it open, so
 // that no two servers write to it, and every call is one transaction that is
