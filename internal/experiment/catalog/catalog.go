@@ -6,5 +6,9 @@ import "kernelviz/internal/experiment"
 
 // All are the experiments in the order in which people are shown them.
 func All() []experiment.Definition {
-	return []experiment.Definition{}
+	return []experiment.Definition{
+		Syscalls(),
+		ODirect(),
+		Echo(),
+	}
 }
