@@ -91,7 +91,7 @@ func newCommand() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageFor(cmd, err) })
 	root.SetVersionTemplate("labserver {{.Version}}\n")
-	root.AddCommand(newServe(), newDoctor(), newTargets(), newShow(), newURL(), newLabs(), newWorkload(), newVersion())
+	root.AddCommand(newServe(), newDoctor(), newTargets(), newShow(), newURL(), newLabs(), newExperiment(), newWorkload(), newVersion())
 	return root
 }
 

@@ -1,0 +1,354 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/spf13/cobra"
+
+	"kernelviz/internal/experiment"
+	"kernelviz/internal/experiment/catalog"
+	"kernelviz/internal/kernelviz/kernel"
+	"kernelviz/internal/kernelviz/syscalls"
+	"kernelviz/internal/sandbox"
+	"kernelviz/internal/server"
+	"kernelviz/internal/store"
+)
+
+// experimentDir is where experiments write their files unless told otherwise:
+// /tmp is often memory, which is no disk to measure.
+const experimentDir = "/var/tmp"
+
+func newExperiment() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "experiment",
+		Short: "Measure variants of a program against each other on this machine",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageFor(cmd, errors.New("experiment list or experiment run?"))
+		},
+	}
+	cmd.AddCommand(newExperimentList(), newExperimentRun())
+	return cmd
+}
+
+func newExperimentList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the experiments",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list := []experiment.Info{}
+			r := experiment.NewRunner(experiment.Config{Dir: experimentDir, Log: slog.New(slog.DiscardHandler)})
+			for _, d := range catalog.All() {
+				list = append(list, r.Describe(cmd.Context(), d))
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), list)
+			}
+			return printExperiments(cmd.OutOrStdout(), list)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func printExperiments(w io.Writer, list []experiment.Info) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "EXPERIMENT\tTAKES\tQUICK\tQUESTION")
+	for _, i := range list {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", i.ID, duration(float64(i.Seconds)), duration(float64(i.Quick)), i.Question.En)
+		for _, m := range i.Missing {
+			fmt.Fprintf(t, "\t\t\tcannot be run here: %s: %s\n", m.Name, m.Reason)
+		}
+	}
+	return t.Flush()
+}
+
+// duration writes seconds as people say them.
+func duration(seconds float64) string {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
+}
+
+type experimentFlags struct {
+	json, quick bool
+	dir         string
+	db          string
+	labs        labFlags
+}
+
+func newExperimentRun() *cobra.Command {
+	var f experimentFlags
+	cmd := &cobra.Command{
+		Use:   "run EXPERIMENT",
+		Short: "Run an experiment, print what was measured and what it says of the article's claims; Ctrl-C cancels it",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runExperiment(cmd.Context(), args[0], f, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&f.json, "json", false, "print the result as JSON")
+	fl.BoolVar(&f.quick, "quick", false, "fewer and shorter trials, and not every series")
+	fl.StringVar(&f.dir, "experiment-dir", experimentDir, "write files of experiments to `DIR`, on the disk that is to be measured")
+	fl.StringVar(&f.db, "db", "", "keep the result in `FILE`, where the page finds it (default: it is not kept)")
+	f.labs.add(cmd)
+	return cmd
+}
+
+// findExperiment finds the experiment of that name.
+func findExperiment(id string) (experiment.Definition, error) {
+	all := catalog.All()
+	var ids []string
+	for _, d := range all {
+		if d.Info.ID == id {
+			return d, nil
+		}
+		ids = append(ids, d.Info.ID)
+	}
+	return experiment.Definition{}, &notRunningError{&server.Problem{
+		Code: "unknown_experiment", Message: fmt.Sprintf("there is no experiment %.60q; there are %s", id, strings.Join(ids, ", ")), Fix: "labserver experiment list",
+	}}
+}
+
+func runExperiment(ctx context.Context, id string, f experimentFlags, stdout, stderr io.Writer) (err error) {
+	d, err := findExperiment(id)
+	if err != nil {
+		return err
+	}
+	files, err := f.labs.files()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	info, err := kernel.Probe(ctx)
+	if err != nil {
+		return err
+	}
+	box, err := sandbox.New(sandbox.Config{Log: log, Guardian: guardian})
+	if err != nil {
+		return fmt.Errorf("making the sandbox of trials: %w", err)
+	}
+	defer func() { err = errors.Join(err, box.Close()) }()
+	x, err := openExperiments(info, files, box, f.dir, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, x.close()) }()
+	if f.db != "" {
+		kept, err := store.Open(ctx, f.db, log)
+		if err != nil {
+			return err
+		}
+		defer kept.Close()
+		x.config.Store = kept
+	}
+	o := experiment.Options{Quick: f.quick}
+	if !f.json {
+		o.Progress = progressLine(stderr)
+	}
+	result, err := experiment.NewRunner(x.config).Run(ctx, d, o)
+	if !f.json {
+		fmt.Fprint(stderr, "\r\x1b[K")
+	}
+	var missing *experiment.MissingError
+	if errors.As(err, &missing) {
+		code := "missing"
+		if missing.Disk() {
+			code = "disk_full"
+		}
+		return &server.Problem{Code: code, Message: err.Error(), Fix: missing.Fix()}
+	}
+	if result == nil {
+		return err
+	}
+	if f.json {
+		err = errors.Join(err, printJSON(stdout, result))
+	} else {
+		err = errors.Join(err, printResult(stdout, d.Info, x.config.Claims, result))
+	}
+	if result.State != experiment.StateDone {
+		ended := fmt.Errorf("experiment %s: %s", id, result.State)
+		if result.Problem != "" {
+			ended = fmt.Errorf("%w: %s", ended, result.Problem)
+		}
+		return errors.Join(err, ended)
+	}
+	return err
+}
+
+// experiments is what running experiments needs, and how to put it away.
+type experiments struct {
+	config experiment.Config
+	close  func() error
+}
+
+// openExperiments prepares experiments on this machine. Where system calls
+// cannot be counted they are run without.
+func openExperiments(info *kernel.Info, files fs.FS, box *sandbox.Sandbox, dir string, log *slog.Logger) (*experiments, error) {
+	claims, err := loadClaims(files)
+	if err != nil {
+		return nil, err
+	}
+	scratch, err := sandbox.Scratch(dir, log)
+	if err != nil {
+		return nil, fmt.Errorf("preparing experiments: %w", err)
+	}
+	x := &experiments{config: experiment.Config{Box: box, Log: log, Dir: scratch, Claims: claims, Version: version}}
+	counter, err := syscalls.New(log, ebpf.CollectionOptions{Cache: info.Cache()})
+	if err != nil {
+		log.Info("experiments do not count system calls", "error", err)
+	} else {
+		x.config.Counter = experiment.KernelCounter(counter)
+	}
+	x.close = func() error {
+		if counter != nil {
+			counter.Close()
+		}
+		return os.RemoveAll(scratch)
+	}
+	return x, nil
+}
+
+// loadClaims reads the claims of a labs folder. An instructor's folder need not
+// have any.
+func loadClaims(files fs.FS) ([]experiment.Claim, error) {
+	claims, err := experiment.LoadClaims(files)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return claims, err
+}
+
+// progressLine writes how far the run is into one line that it writes again and
+// again.
+func progressLine(w io.Writer) func(experiment.Progress) {
+	return func(p experiment.Progress) {
+		left := ""
+		if p.Left >= 0 {
+			left = ", about " + duration(p.Left) + " left"
+		}
+		what := strings.TrimSpace(p.Series + " " + p.Variant)
+		fmt.Fprintf(w, "\r\x1b[K%s: trial %d of %d%s  %s", p.Phase, min(p.Done+1, p.Total), p.Total, left, what)
+	}
+}
+
+// printResult prints what was measured as tables, and the verdicts.
+func printResult(w io.Writer, info experiment.Info, claims []experiment.Claim, r *experiment.Result) error {
+	fmt.Fprintf(w, "%s: %s\n", info.ID, info.Question.En)
+	fmt.Fprintf(w, "Linux %s, %d × %s, %d trials in %s\n", r.Machine.Kernel, r.Machine.CPUs, r.Machine.CPU, r.Trials, duration(r.Seconds))
+	for _, s := range r.Series {
+		i := slices.IndexFunc(info.Series, func(x experiment.Series) bool { return x.ID == s.ID })
+		if i < 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s (%s)\n", info.Series[i].Label.En, s.ID)
+		if err := printSeries(w, info, info.Series[i], s); err != nil {
+			return err
+		}
+	}
+	if len(r.Verdicts) > 0 {
+		fmt.Fprintln(w, "\nThe article against this kernel:")
+	}
+	for _, v := range r.Verdicts {
+		verdict := v.Verdict
+		if v.When.En != "" {
+			verdict += " (" + v.When.En + ")"
+		}
+		fmt.Fprintf(w, "  %s  %s\n", v.Claim, verdict)
+		for _, c := range claims {
+			if c.ID == v.Claim {
+				fmt.Fprintf(w, "      claim: %s\n      holds means: %s\n", c.Text.En, c.Means.En)
+			}
+		}
+		fmt.Fprintf(w, "      measured: %s\n", v.Reason.En)
+	}
+	for i, warning := range r.Warnings {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "warning: %s\n", warning.Text)
+	}
+	return nil
+}
+
+func printSeries(w io.Writer, info experiment.Info, s experiment.Series, r experiment.SeriesResult) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	head := "  VARIANT"
+	for _, m := range info.Metrics {
+		head += "\t" + strings.ToUpper(m.ID)
+		if m.Unit != "" {
+			head += " [" + m.Unit + "]"
+		}
+		head += "\tRATIO"
+	}
+	fmt.Fprintln(t, head)
+	var notes []string
+	for _, v := range r.Variants {
+		name := v.ID
+		if v.ID == s.Baseline {
+			name += " *"
+		}
+		line := "  " + name
+		for _, m := range info.Metrics {
+			sum, ok := v.Metrics[m.ID]
+			if !ok {
+				line += "\t-\t"
+				continue
+			}
+			line += "\t" + figure(sum.Median)
+			if !m.Exact {
+				line += fmt.Sprintf(" ±%.0f%%", 100*sum.Spread)
+			}
+			line += "\t" + ratio(r.Comparisons, v.ID, m.ID)
+		}
+		fmt.Fprintln(t, line)
+		for _, n := range v.Notes {
+			notes = append(notes, fmt.Sprintf("  %s: %s: %s", v.ID, n.Code, n.Text))
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, n := range notes {
+		fmt.Fprintln(w, n)
+	}
+	return nil
+}
+
+// ratio is a variant's to the baseline with its interval.
+func ratio(all []experiment.Comparison, variant, metric string) string {
+	for _, c := range all {
+		if c.Variant != variant || c.Metric != metric {
+			continue
+		}
+		text := figure(c.Ratio)
+		if c.Low != c.High {
+			text += fmt.Sprintf(" (%s–%s)", figure(c.Low), figure(c.High))
+		}
+		if !c.Clear {
+			text += " " + c.Why
+		}
+		return text
+	}
+	return ""
+}
+
+// figure writes a number with three digits that count.
+func figure(v float64) string {
+	if v >= 100 || v == float64(int64(v)) {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
+}
