@@ -3,8 +3,6 @@ package catalog
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -105,21 +103,10 @@ func TestSyscallsNeedsMemory(t *testing.T) {
 	}
 }
 
-func TestSyscallsSetup(t *testing.T) {
-	dir := t.TempDir()
+func TestSyscallsSetupIsCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Syscalls().Setup(ctx, dir, false); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
-	if err := Syscalls().Setup(t.Context(), dir, true); err != nil {
-		t.Fatal(err)
-	}
-	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 1 {
-		t.Fatalf("files %v, %v", files, err)
-	}
-	if st, err := os.Stat(filepath.Join(dir, files[0].Name())); err != nil || st.Size() != 256<<20 {
-		t.Errorf("%v, %v", st, err)
+	if err := Syscalls().Setup(ctx, t.TempDir(), false); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
