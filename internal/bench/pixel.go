@@ -51,7 +51,7 @@ func pixel(ctx context.Context, e *env, r *report) error {
 	pictures := make(chan picture, 1024)
 	readEnded := make(chan error, 1)
 	go func() { readEnded <- readPictures(chromium, pictures) }()
-	if err := watchTopic(d.page, d.target, 30); err != nil { // the same frames as the browser
+	if err := watchTopic(d.page, "epoll/"+d.target, 30); err != nil { // the same frames as the browser
 		return err
 	}
 

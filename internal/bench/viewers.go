@@ -263,7 +263,7 @@ func (c *crowd) connect(reading, stuck int) error {
 		}
 		p := &viewer{conn: conn}
 		c.pages = append(c.pages, p)
-		if err := watchTopic(conn, c.target, viewerRate); err != nil {
+		if err := watchTopic(conn, "epoll/"+c.target, viewerRate); err != nil {
 			return err
 		}
 		go p.read(&c.on)
@@ -274,7 +274,7 @@ func (c *crowd) connect(reading, stuck int) error {
 			return err
 		}
 		c.stuck = append(c.stuck, conn)
-		if err := watchTopic(conn, c.target, viewerRate); err != nil {
+		if err := watchTopic(conn, "epoll/"+c.target, viewerRate); err != nil {
 			return err
 		}
 	}

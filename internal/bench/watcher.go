@@ -26,6 +26,7 @@ const patience = 20 * time.Second
 
 // watcher is a server in this process with one page that can watch.
 type watcher struct {
+	view  string // name of the view that it serves
 	addr  string
 	token server.Token
 	stop  context.CancelFunc
@@ -38,12 +39,17 @@ func startWatcher(ctx context.Context, info *kernel.Info, transitions bool) (*wa
 	if err != nil {
 		return nil, err
 	}
+	return serveView(ctx, info, view)
+}
+
+// serveView serves one view, which the watcher closes.
+func serveView(ctx context.Context, info *kernel.Info, view kernelviz.View) (*watcher, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, errors.Join(err, view.Close())
 	}
 	ctx, stop := context.WithCancel(ctx)
-	w := &watcher{addr: l.Addr().String(), token: server.NewToken(), stop: stop, ended: make(chan error, 1)}
+	w := &watcher{view: view.Name(), addr: l.Addr().String(), token: server.NewToken(), stop: stop, ended: make(chan error, 1)}
 	s := server.New(server.Options{
 		Version: "bench", Kernel: info, Views: []kernelviz.View{view}, Assets: fstest.MapFS{},
 		Logger: slog.New(slog.DiscardHandler), Addr: l.Addr(), Token: w.token,
@@ -65,7 +71,7 @@ func (w *watcher) while(ctx context.Context, target string, f func() error) erro
 		return err
 	}
 	defer page.Close()
-	if err := watchTopic(page, target, 30); err != nil {
+	if err := watchTopic(page, w.view+"/"+target, 30); err != nil {
 		return err
 	}
 	// The pages' frames are read and thrown away, as fast as they come.
@@ -104,7 +110,7 @@ func (w *watcher) while(ctx context.Context, target string, f func() error) erro
 func (w *watcher) unwatched(ctx context.Context) error {
 	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
-		n, err := metric(ctx, w.addr, w.token, `kernelviz_watches{view="epoll"}`)
+		n, err := metric(ctx, w.addr, w.token, `kernelviz_watches{view="`+w.view+`"}`)
 		if err != nil || n == "0" {
 			return err
 		}
@@ -163,8 +169,8 @@ func dialWith(ctx context.Context, connect func(ctx context.Context, network, ad
 	return conn, nil
 }
 
-func watchTopic(page *websocket.Conn, target string, rate int) error {
+func watchTopic(page *websocket.Conn, topic string, rate int) error {
 	return page.WriteJSON(map[string]any{
-		"type": "watch", "topic": "epoll/" + target, "rate": rate, "view": map[string]int{"lo": 0, "hi": 0, "px": 1280},
+		"type": "watch", "topic": topic, "rate": rate, "view": map[string]int{"lo": 0, "hi": 0, "px": 1280},
 	})
 }
