@@ -387,7 +387,7 @@ func (d *decoder) action(name string, n *node) *Action {
 			d.fail(f.get("focus"), "focus needs a stage, and the lab has none")
 		}
 	case KindTab:
-		a.Tab = f.oneOf("tab", "tree", "lists", "struct", "table")
+		a.Tab = f.oneOf("tab", "tree", "lists", "rings", "timeline", "struct", "table")
 	case KindBuild, KindKill:
 		if !f.flag(a.Kind) {
 			d.fail(f.get(a.Kind), "%s must be true", a.Kind)

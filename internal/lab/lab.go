@@ -200,7 +200,7 @@ type Action struct {
 	Command  string          // of a KindRun or KindType, as written
 	File     string          // of a KindOpen
 	Line     int             // of a KindOpen; 0 if it names none
-	Tab      string          // of a KindTab: tree, lists, struct or table
+	Tab      string          // of a KindTab: tree, lists, rings, timeline, struct or table
 
 	do      *value
 	command *template
