@@ -1,8 +1,8 @@
 // The last minute, frame by frame. What was shown can be shown again exactly:
 // from the nearest kept model, the same bytes are applied in the same order.
-import { decodeEpoll } from "../wire/epoll";
-import { Flag } from "../wire/header";
-import { applyFrame, type Applied, type EpollModel } from "./epoll";
+import { decodeEpoll, type EpollFrame } from "../wire/epoll";
+import { Flag, type Header } from "../wire/header";
+import { applyFrame, type EpollModel } from "./epoll";
 
 export interface HistoryEntry {
   /** Counts all frames ever pushed; stays with the entry as older ones go. */
@@ -17,30 +17,44 @@ export interface HistoryEntry {
   changed: boolean;
 }
 
-interface Kept extends HistoryEntry {
+interface Kept<M> extends HistoryEntry {
   frame: ArrayBuffer;
   /** Kept once a second; the others are replayed from the one before. */
-  model: EpollModel | null;
+  model: M | null;
   bytes: number;
 }
 
-// Estimates: the map and shape of a model, whose rows are shared with its
-// neighbours; glyph rows, which are not.
-function modelBytes(m: EpollModel): number {
-  return m.nodes.size * 140 + (m.glyphs?.length ?? 0) * 200;
+/** What a history must know of the frames of a view. */
+export interface Kind<M, F> {
+  /** The model after one more frame; `last` says that it is the one to be shown. */
+  apply(model: M, frame: ArrayBuffer, last: boolean): M;
+  /** Memory of a model that it does not share with its neighbours, by estimate. */
+  bytes(model: M): number;
+  /** The frame carries more than truth and counts. */
+  changed(frame: F): boolean;
+}
+
+/** What a history keeps of a frame that was applied. */
+export interface Remembered<M, F> {
+  readonly frame: F;
+  readonly model: M;
+  readonly problem: unknown;
 }
 
 /** The last 60 s of frames, at most 64 MB. Holds no clock. */
-export class History {
+export class Past<M extends object, F extends { readonly header: Header }> {
   private readonly seconds: number;
   private readonly limit: number;
-  private kept: Kept[] = [];
+  private kept: Kept<M>[] = [];
   private total = 0;
   private nextIndex = 0;
   private lastModelAt = -Infinity;
   private at: number | null = null; // index of the entry shown; null while live
 
-  constructor(opts: { seconds?: number; bytes?: number } = {}) {
+  constructor(
+    private readonly kind: Kind<M, F>,
+    opts: { seconds?: number; bytes?: number } = {},
+  ) {
     this.seconds = opts.seconds ?? 60;
     this.limit = opts.bytes ?? 64 * 1024 * 1024;
   }
@@ -75,27 +89,19 @@ export class History {
   }
 
   /** Remembers a frame that was applied; one that was refused is not part of the past. */
-  push(frame: ArrayBuffer, applied: Applied, at: number): void {
+  push(frame: ArrayBuffer, applied: Remembered<M, F>, at: number): void {
     if (applied.problem) return;
     const f = applied.frame;
     const keep = this.kept.length === 0 || at - this.lastModelAt >= 1000;
     if (keep) this.lastModelAt = at;
-    const changed =
-      f.nodes !== null ||
-      f.gone !== null ||
-      f.glyphs !== null ||
-      f.ready !== null ||
-      f.overflow !== null ||
-      f.waiters !== null ||
-      (f.transitions?.length ?? 0) > 0;
-    const bytes = frame.byteLength + (keep ? modelBytes(applied.model) : 0);
+    const bytes = frame.byteLength + (keep ? this.kind.bytes(applied.model) : 0);
     this.kept.push({
       index: this.nextIndex++,
       at,
       time: f.header.time,
       sequence: f.header.sequence,
       key: (f.header.flags & Flag.key) !== 0,
-      changed,
+      changed: this.kind.changed(f),
       frame,
       model: keep ? applied.model : null,
       bytes,
@@ -113,7 +119,7 @@ export class History {
       const next = this.kept[drop + 1]!;
       if (!next.model) {
         next.model = this.modelAt(drop + 1);
-        const cost = modelBytes(next.model);
+        const cost = this.kind.bytes(next.model);
         next.bytes += cost;
         this.total += cost;
       }
@@ -130,17 +136,17 @@ export class History {
     return index - (this.kept[0]?.index ?? 0);
   }
 
-  private modelAt(place: number): EpollModel {
+  private modelAt(place: number): M {
     let from = place;
     while (!this.kept[from]!.model) from--;
     let model = this.kept[from]!.model!;
     for (let i = from + 1; i <= place; i++) {
-      model = applyFrame(model, decodeEpoll(this.kept[i]!.frame), i === place).model;
+      model = this.kind.apply(model, this.kept[i]!.frame, i === place);
     }
     return model;
   }
 
-  private show(place: number): EpollModel | null {
+  private show(place: number): M | null {
     const entry = this.kept[place];
     if (!entry) return null;
     this.at = entry.index;
@@ -148,12 +154,12 @@ export class History {
   }
 
   /** Stop at the newest entry. */
-  pause(): EpollModel | null {
+  pause(): M | null {
     return this.show(this.kept.length - 1);
   }
 
   /** The picture at that time of the page's clock: the last entry not after it, or the oldest. */
-  seek(at: number): EpollModel | null {
+  seek(at: number): M | null {
     let lo = 0;
     let hi = this.kept.length;
     while (lo < hi) {
@@ -168,7 +174,7 @@ export class History {
    * n entries on (or back) from the one shown. With `changes`, entries in which
    * nothing happened are passed over. Stops at both ends.
    */
-  step(n: number, opts: { changes?: boolean } = {}): EpollModel | null {
+  step(n: number, opts: { changes?: boolean } = {}): M | null {
     if (this.kept.length === 0) return null;
     const last = this.kept.length - 1;
     let place = this.at === null ? last : this.place(this.at);
@@ -192,5 +198,27 @@ export class History {
     this.total = 0;
     this.lastModelAt = -Infinity;
     this.at = null;
+  }
+}
+
+const epoll: Kind<EpollModel, EpollFrame> = {
+  apply: (model, frame, last) => applyFrame(model, decodeEpoll(frame), last).model,
+  // The map and shape of a model, whose rows are shared with its neighbours;
+  // glyph rows, which are not.
+  bytes: (m) => m.nodes.size * 140 + (m.glyphs?.length ?? 0) * 200,
+  changed: (f) =>
+    f.nodes !== null ||
+    f.gone !== null ||
+    f.glyphs !== null ||
+    f.ready !== null ||
+    f.overflow !== null ||
+    f.waiters !== null ||
+    (f.transitions?.length ?? 0) > 0,
+};
+
+/** The last minute of an epoll instance. */
+export class History extends Past<EpollModel, EpollFrame> {
+  constructor(opts: { seconds?: number; bytes?: number } = {}) {
+    super(epoll, opts);
   }
 }
