@@ -126,7 +126,7 @@ func odirectNeeds(_ context.Context, dir string, quick bool) []experiment.Missin
 // needDirect tries whether files in dir can be read past the page cache, from
 // something that is no memory.
 func needDirect(dir string) []experiment.Missing {
-	fix := "give a directory on a disk with --experiment-dir DIR, or in TMPDIR"
+	fix := "give a directory on a disk with --experiment-dir DIR"
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err == nil && (fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC) {
 		// Newer kernels open files there with O_DIRECT, and read memory all the same.

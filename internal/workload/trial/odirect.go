@@ -70,6 +70,10 @@ func (w *odirectWork) Prepare() (any, error) {
 	if w.fd, err = openPages(w.dir, w.size, unix.O_DIRECT); err != nil {
 		return nil, err
 	}
+	// Each direct read would look for pages of it that are cached.
+	if err := unix.Fadvise(w.fd, 0, w.size, unix.FADV_DONTNEED); err != nil {
+		return nil, fmt.Errorf("taking the file out of the page cache: %w", err)
+	}
 	if w.buf, w.free, err = iouring.Memory(w.depth * PageSize); err != nil {
 		return nil, err
 	}

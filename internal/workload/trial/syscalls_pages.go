@@ -19,6 +19,8 @@ const (
 	pagesName = "pages"
 	// chunk is how much is written, or read ahead, at a time.
 	chunk = 1 << 20
+	// syncEach is how much is written to the disk at once.
+	syncEach = 64 << 20
 )
 
 // WritePages makes the file that syscalls and odirect read: size bytes, a
@@ -52,6 +54,12 @@ func WritePages(ctx context.Context, dir string, size int64) (err error) {
 		}
 		if _, err := f.Write(block); err != nil {
 			return fmt.Errorf("making the file to read, %d of %d MiB written: %w", off>>20, size>>20, err)
+		}
+		// Bit by bit, for one who cancels it should not wait for gigabytes.
+		if off%syncEach == syncEach-chunk {
+			if err := f.Sync(); err != nil {
+				return fmt.Errorf("writing the file to read to the disk: %w", err)
+			}
 		}
 	}
 	// What is dirty would be written while others are measured.
