@@ -139,13 +139,18 @@ func pending(head, tail, limit uint32) uint32 { return min(tail-head, limit) }
 
 // readSQEs appends the pending SQEs, at most wire.MaxList.
 func (m *memory) readSQEs(w *words, dst []wire.SQERow) []wire.SQERow {
-	n := min(pending(w.sqHead, w.sqTail, m.shape.sqEntries), wire.MaxList)
-	for i := range n {
+	n := pending(w.sqHead, w.sqTail, m.shape.sqEntries)
+	for i := uint32(0); i < n && len(dst) < wire.MaxList; i++ {
 		var raw [iouring.SQESize]byte
 		position := w.sqHead + i
 		index := m.sqIndex(position)
 		ok := m.readSQE(index, &raw)
-		dst = append(dst, sqeRow(position, index, m.setup&iouring.SetupSQE128 != 0, ok, &raw))
+		r := sqeRow(position, index, m.setup&iouring.SetupSQE128 != 0, ok, &raw)
+		if ok && m.setup&iouring.SetupSQEMixed != 0 && wideOp(r.Op) {
+			r.Wide = 1
+			i++ // in a mixed ring a wide SQE takes two entries
+		}
+		dst = append(dst, r)
 	}
 	return dst
 }
@@ -191,9 +196,6 @@ func sqeRow(position, index uint32, wide, ok bool, raw *[iouring.SQESize]byte) w
 	r.FD, r.Off, r.Addr = int32(ne.Uint32(raw[4:])), ne.Uint64(raw[8:]), ne.Uint64(raw[16:])
 	r.Len, r.OpFlags, r.UserData = ne.Uint32(raw[24:]), ne.Uint32(raw[28:]), ne.Uint64(raw[32:])
 	r.BufIndex, r.SpliceFD, r.Addr3 = ne.Uint16(raw[40:]), int32(ne.Uint32(raw[44:])), ne.Uint64(raw[48:])
-	if r.Op == iouring.OpNOP128 || r.Op == iouring.OpUringCmd128 {
-		r.Wide = 1
-	}
 	return r
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -22,8 +21,10 @@ const layoutFlags = iouring.SetupSQE128 | iouring.SetupCQE32 | iouring.SetupNoSQ
 // kernels and between shapes.
 func learnLayout(s shape) (layout, uint32, error) {
 	p := iouring.Params{CQEntries: s.cqEntries, Flags: s.setup&layoutFlags | iouring.SetupCQSize}
-	fd, err := setupRing(s.sqEntries, &p)
-	if err != nil {
+	asked := p
+	fd, errno := iouring.RawSetup(s.sqEntries, &p)
+	if errno != 0 {
+		err := iouring.Explain(errno, s.sqEntries, &asked)
 		return layout{}, 0, fmt.Errorf("making a ring of %d and %d entries to learn its layout: %w", s.sqEntries, s.cqEntries, err)
 	}
 	unix.Close(fd)
@@ -49,15 +50,6 @@ func learnLayout(s shape) (layout, uint32, error) {
 	}
 	l.sqeBytes = sqe * int(s.sqEntries)
 	return l, p.Features, nil
-}
-
-// setupRing makes an io_uring instance that is closed on exec.
-func setupRing(entries uint32, p *iouring.Params) (int, error) {
-	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, uintptr(entries), uintptr(unsafe.Pointer(p)), 0)
-	if errno != 0 {
-		return -1, fmt.Errorf("io_uring_setup: %w", errno)
-	}
-	return int(fd), nil
 }
 
 // agrees checks a layout against this kernel's BTF: two witnesses.
@@ -195,22 +187,4 @@ func (m *mapping) close() {
 	unmap(m.ring)
 	unmap(m.sqes)
 	m.ring, m.sqes = nil, nil
-}
-
-// errNoUring is why no ring can be made here.
-var errNoUring = errors.New("io_uring does not work here")
-
-// unavailable puts an error of io_uring_setup into words. disabled is what
-// /proc/sys/kernel/io_uring_disabled holds; empty if there is no such file.
-func unavailable(err error, disabled string) (reason, fix string) {
-	disabled = strings.TrimSpace(disabled)
-	switch {
-	case errors.Is(err, unix.EPERM) && disabled != "" && disabled != "0":
-		return "io_uring is switched off: kernel.io_uring_disabled is " + disabled, "sudo sysctl -w kernel.io_uring_disabled=0"
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return "a security policy refuses io_uring_setup (seccomp or a security module)", "run labserver outside the container, or allow io_uring_setup in its seccomp profile"
-	case errors.Is(err, unix.ENOSYS):
-		return "there is no io_uring_setup: a seccomp filter hides it, or the kernel was built without CONFIG_IO_URING", "run labserver outside the container, or allow io_uring_setup in its seccomp profile"
-	}
-	return "no ring can be made: " + err.Error(), ""
 }

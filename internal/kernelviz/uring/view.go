@@ -198,9 +198,9 @@ func (v *View) load() error {
 // tryMap maps a ring of our own as if it were another process's.
 func (v *View) tryMap() error {
 	p := iouring.Params{}
-	fd, err := setupRing(2, &p)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNoUring, err)
+	fd, errno := iouring.RawSetup(2, &p)
+	if errno != 0 {
+		return iouring.Explain(errno, 2, &iouring.Params{})
 	}
 	defer unix.Close(fd)
 	s := shape{sqEntries: p.SQEntries, cqEntries: p.CQEntries, setup: p.Flags}
@@ -250,13 +250,10 @@ func (v *View) explain(err error) (code, reason, fix string) {
 			return need.code, c.Reason, c.Fix
 		}
 	}
-	p := iouring.Params{}
-	if fd, ringErr := setupRing(1, &p); ringErr != nil {
-		disabled, _ := os.ReadFile("/proc/sys/kernel/io_uring_disabled")
-		reason, fix = unavailable(ringErr, string(disabled))
-		return codeNoUring, reason, fix
-	} else {
-		unix.Close(fd)
+	if ringErr := iouring.Available(); errors.Is(ringErr, iouring.ErrDisabled) {
+		return codeNoUring, ringErr.Error(), "sudo sysctl -w kernel.io_uring_disabled=0"
+	} else if errors.Is(ringErr, iouring.ErrBlocked) {
+		return codeNoUring, ringErr.Error(), ""
 	}
 	if errors.Is(err, unix.EPERM) {
 		return codeNotPermitted, "loading BPF programs is not permitted: " + err.Error(), "sudo make run"
