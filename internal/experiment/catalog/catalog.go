@@ -9,6 +9,9 @@ func All() []experiment.Definition {
 	return []experiment.Definition{
 		Syscalls(),
 		ODirect(),
+		Zerocopy(),
 		Echo(),
+		Readiness(),
+		Herd(),
 	}
 }

@@ -17,10 +17,15 @@ type maker func(Spec) (Work, error)
 // works has one line for each role of each experiment: "EXPERIMENT/ROLE".
 func works() map[string]maker {
 	return map[string]maker{
-		"syscalls/reader": newSyscalls,
-		"odirect/reader":  newODirect,
-		"echo/server":     newEchoServer,
-		"echo/load":       newEchoLoad,
+		"syscalls/reader":   newSyscalls,
+		"odirect/reader":    newODirect,
+		"echo/server":       newEchoServer,
+		"echo/load":         newEchoLoad,
+		"zerocopy/receiver": newZerocopyReceiver,
+		"zerocopy/sender":   newZerocopySender,
+		"readiness/server":  newReadiness,
+		"herd/workers":      newHerdWorkers,
+		"herd/clients":      newHerdClients,
 	}
 }
 
