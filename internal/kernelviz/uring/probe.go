@@ -167,14 +167,18 @@ func newProbe(log *slog.Logger, load ebpf.CollectionOptions) (*probe, error) {
 		coll.Close()
 		return nil, fmt.Errorf("mapping the lists of a ring: %w", err)
 	}
-	p := &probe{log: log, coll: coll, tick: time.Second / 250, known: make(map[ringName]ringsTarget)}
+	p := &probe{log: log, coll: coll, tick: jiffy(), known: make(map[ringName]ringsTarget)}
 	p.lists = (*ringsRingLists)(unsafe.Pointer(&mem[0]))
-	// The kernel tells the length of a jiffy as the resolution of its coarse clocks.
-	var res unix.Timespec
-	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err == nil && res.Nano() > 0 {
-		p.tick = time.Duration(res.Nano())
-	}
 	return p, nil
+}
+
+// jiffy is the tick of the kernel's clock: the resolution of its coarse clocks.
+func jiffy() time.Duration {
+	var res unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err != nil || res.Nano() <= 0 {
+		return time.Second / 250
+	}
+	return time.Duration(res.Nano())
 }
 
 func listsSize() int {

@@ -314,14 +314,6 @@ static long cqe_one(u32 i, struct slots *s)
 	return 0;
 }
 
-static __always_inline u64 flags_of(u64 req)
-{
-	u64 flags = 0;
-
-	READ(flags, struct io_kiocb, req, flags);
-	return bpf_core_field_size(struct io_kiocb, flags) == 4 ? (u32)flags : flags;
-}
-
 /* Appends a request to the list; false if it is no request of ctx, or one too many. */
 static __always_inline bool add_request(struct ring_lists *out, u64 ctx, u64 req, u8 where)
 {

@@ -211,4 +211,13 @@ static __always_inline bool takes_file(u8 op)
 	return op == 64 || (op < 64 && (FILE_OPS & BIT(op & 63)));
 }
 
+/* io_kiocb.flags: IOSQE_* in the low byte, REQ_F_* above. */
+static __always_inline u64 flags_of(u64 req)
+{
+	u64 flags = 0;
+
+	READ(flags, struct io_kiocb, req, flags);
+	return bpf_core_field_size(struct io_kiocb, flags) == 4 ? (u32)flags : flags;
+}
+
 #endif
