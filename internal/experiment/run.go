@@ -485,6 +485,7 @@ func (u *run) tellProgress() (stop func()) {
 	return func() {
 		close(quit)
 		<-ended
+		tell()
 	}
 }
 
