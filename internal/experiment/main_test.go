@@ -102,6 +102,13 @@ func (w *worker) Run(peers map[string]json.RawMessage) (trial.Report, error) {
 		}
 	case "twice":
 		loops *= 2
+	case "work":
+		var ts unix.Timespec
+		for ts.Nano() < int64(400*time.Millisecond) {
+			if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+				return trial.Report{}, err
+			}
+		}
 	case "burn":
 		for time.Since(began) < 50*time.Millisecond {
 		}
