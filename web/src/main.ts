@@ -5,17 +5,13 @@ import { RequestError } from "./net/client";
 import "./styles/tokens.css";
 import "./styles/base.css";
 import { followAddress, route } from "./ui/place.svelte";
+import { langOf } from "./ui/route";
 import { session } from "./ui/session.svelte";
 import { startTheme } from "./ui/theme.svelte";
 
 async function start(): Promise<void> {
   startTheme();
-  const r = route();
-  const wanted = [
-    r.page === "home" ? r.lang : r.look.lang,
-    localStorage.getItem("kernelviz.lang"),
-    navigator.language.slice(0, 2),
-  ];
+  const wanted = [langOf(route()), localStorage.getItem("kernelviz.lang"), navigator.language.slice(0, 2)];
   await setLang(wanted.find(isLang) ?? "en");
   followAddress();
   addEventListener("unhandledrejection", (e) => {

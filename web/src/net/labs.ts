@@ -1,7 +1,7 @@
 // What GET gives of labs: the curriculum with a learner's progress, and one
 // lesson. docs/protocol.md, "Labs".
 
-import { RequestError } from "./client";
+import { get } from "./http";
 import { texts } from "./messages";
 import { bool, dict, list, num, obj, oneOf, or, record, str, type Decoded, type Decoder } from "./shape";
 
@@ -120,36 +120,4 @@ export function fetchCurriculum(learner: string, signal?: AbortSignal): Promise<
 
 export function fetchLesson(lab: string, lang: string, signal?: AbortSignal): Promise<Lesson> {
   return get(`/api/v1/labs/${encodeURIComponent(lab)}?${new URLSearchParams({ lang })}`, lesson, signal);
-}
-
-const refusal = obj({ error: obj({ code: str, message: str, fix: or(str, "") }) });
-
-/** get rejects with RequestError: the server's own, or one of `lost`, `unreadable`. */
-async function get<T>(path: string, decode: Decoder<T>, signal?: AbortSignal): Promise<T> {
-  let r: Response;
-  try {
-    r = await fetch(path, {
-      headers: { Accept: "application/json" },
-      cache: "no-store",
-      ...(signal && { signal }),
-    });
-  } catch (e) {
-    if (signal?.aborted) throw e;
-    throw new RequestError("lost", "labserver does not answer");
-  }
-  const text = await r.text();
-  try {
-    const body: unknown = JSON.parse(text);
-    if (r.ok) return decode(body, path);
-    const { code, message, fix } = refusal(body, path).error;
-    throw new RequestError(code, message, fix);
-  } catch (e) {
-    if (e instanceof RequestError) throw e;
-    throw new RequestError(
-      r.ok ? "unreadable" : `http_${r.status}`,
-      r.ok
-        ? `labserver sent something this page cannot read: ${(e as Error).message}`
-        : `labserver answered ${path} with ${r.status} ${r.statusText}`.trimEnd(),
-    );
-  }
 }

@@ -90,7 +90,7 @@ export type PuppetState = Decoded<typeof puppetState>;
 const anyWorkload = obj({ id: str, name: str, pid: or(num, 0), running: bool, ended: or(str, "") });
 export type Workload = Decoded<typeof anyWorkload> & { state: PuppetState | null };
 
-// Only the puppet's knowledge is read here; that of others has other shapes.
+// Only what the puppets know is read here; that of others has other shapes.
 const workload: Decoder<Workload> = (v, at) => {
   const base = anyWorkload(v, at);
   if (base.name !== "puppet") return { ...base, state: null };
@@ -169,6 +169,25 @@ const labState = obj({
 });
 export type LabState = Decoded<typeof labState>;
 
+export const progress = obj({
+  run: num,
+  experiment: str,
+  phase: or(str, ""),
+  series: or(str, ""),
+  variant: or(str, ""),
+  done: or(num, 0),
+  total: or(num, 0),
+  elapsed: or(num, 0), // s
+  left: or(num, -1), // s, estimated; -1 unknown
+});
+/** Progress is how far the experiment is that runs. */
+export type Progress = Decoded<typeof progress>;
+
+const brief = obj({ run: or(num, 0), experiment: str, state: str });
+/** Ended is a run that has ended; `whole` is read by net/experiments.ts, on the pages that need it. */
+export type Ended = Decoded<typeof brief> & { whole: unknown };
+const ended: Decoder<Ended> = (v, at) => ({ ...brief(v, at), whole: v });
+
 const decoders = {
   hello: obj({
     version: or(str, ""),
@@ -188,13 +207,19 @@ const decoders = {
   done: obj({
     ref: num,
     id: or(str, ""),
-    result: or(obj({ seqs: list(num), fds: list(num), fd: or(num, null), terminal: or(num, 0) }), {
-      seqs: [],
-      fds: [],
-      fd: null,
-      terminal: 0,
-    }),
+    result: or(
+      obj({ seqs: list(num), fds: list(num), fd: or(num, null), terminal: or(num, 0), run: or(num, 0) }),
+      {
+        seqs: [],
+        fds: [],
+        fd: null,
+        terminal: 0,
+        run: 0,
+      },
+    ),
   }),
+  progress: obj({ progress }),
+  result: obj({ result: ended }),
   labs: obj({}), // they changed on disk
   lab: obj({ ref: or(num, 0), lab: str, state: labState }),
   output: obj({ lab: str, run: or(num, 0), at: or(num, 0), text: or(str, ""), lost: or(num, 0) }),
@@ -260,6 +285,8 @@ export type Request =
   | { type: "inspect"; topic: string; object: string; id: number }
   | { type: "start"; workload: string }
   | { type: "do"; id: string; action: Action }
+  | { type: "experiment"; id: string; quick: boolean }
+  | { type: "cancel"; run: number }
   | LabRequest;
 
 /** LabRequest speaks of a lab that this page has open; `lab` opens it. */

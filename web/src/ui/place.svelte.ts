@@ -1,6 +1,6 @@
 // The current route, kept in step with the address bar.
 
-import { formatRoute, parseRoute, plainLook, type Look, type Route } from "./route";
+import { formatRoute, langOf, parseRoute, plainLook, withLang, type Look, type Route } from "./route";
 
 let current = $state.raw<Route>(parseRoute(location.hash));
 
@@ -22,7 +22,7 @@ export function go(to: Route): void {
 /** look changes what the link says about the view, without a step in history. */
 export function look(change: Partial<Look>): void {
   const r = current;
-  if (r.page === "home") return;
+  if (!("look" in r)) return;
   replace({ ...r, look: { ...r.look, ...change } });
 }
 
@@ -30,8 +30,31 @@ export function look(change: Partial<Look>): void {
 export function labLink(lab: string): string {
   const r = current;
   const kept = r.page === "lab" ? r.learner : null;
-  const lang = r.page === "home" ? r.lang : r.look.lang;
-  return formatRoute({ page: "lab", lab, step: null, learner: kept, look: { ...plainLook, lang } });
+  return formatRoute({
+    page: "lab",
+    lab,
+    step: null,
+    learner: kept,
+    look: { ...plainLook, lang: langOf(r) },
+  });
+}
+
+/** experimentLink is the address of an experiment, or of a run of it. */
+export function experimentLink(id: string, run: number | null = null, beside: number | null = null): string {
+  return formatRoute({ page: "experiment", id, run, beside, metric: null, lang: langOf(current) });
+}
+
+/** listLink is the address of a page that is a list. */
+export function listLink(page: "experiments" | "claims"): string {
+  const lang = langOf(current);
+  return formatRoute(page === "claims" ? { page, section: null, lang } : { page, lang });
+}
+
+/** reading changes what the link says of an experiment or of claims, without a step in history. */
+export function reading(change: { metric?: string | null; section?: string | null }): void {
+  const r = current;
+  if (r.page === "experiment" && change.metric !== undefined) replace({ ...r, metric: change.metric });
+  if (r.page === "claims" && change.section !== undefined) replace({ ...r, section: change.section });
 }
 
 /** atStep changes the step that the link of a lesson names. */
@@ -47,8 +70,7 @@ export function asMyself(): void {
 }
 
 export function setRouteLang(lang: string): void {
-  const r = current;
-  replace(r.page === "home" ? { ...r, lang } : { ...r, look: { ...r.look, lang } });
+  replace(withLang(current, lang));
 }
 
 function replace(to: Route): void {

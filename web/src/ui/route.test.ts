@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatRoute, parseRoute, plainLook, type Route } from "./route";
+import { formatRoute, langOf, parseRoute, plainLook, withLang, type Route } from "./route";
 
 describe("route", () => {
   const cases: [string, Route][] = [
@@ -28,6 +28,16 @@ describe("route", () => {
         look: { tab: "lists", fd: 7, lo: 1, hi: 9, lang: "zh" },
       },
     ],
+    ["#/experiments", { page: "experiments", lang: null }],
+    [
+      "#/experiment/syscalls",
+      { page: "experiment", id: "syscalls", run: null, beside: null, metric: null, lang: null },
+    ],
+    [
+      "#/experiment/syscalls?run=7&beside=3&metric=cpu_per_gb&lang=zh",
+      { page: "experiment", id: "syscalls", run: 7, beside: 3, metric: "cpu_per_gb", lang: "zh" },
+    ],
+    ["#/claims?section=uring&lang=en", { page: "claims", section: "uring", lang: "en" }],
   ];
   it.each(cases)("%s reads and writes the same", (hash, route) => {
     expect(parseRoute(hash)).toEqual(route);
@@ -40,6 +50,17 @@ describe("route", () => {
     expect(parseRoute("#/lab/Not%20a%20lab").page).toBe("home");
     expect(parseRoute("#/lab/a/b").page).toBe("home");
     expect(parseRoute("#/%zz").page).toBe("home");
+    expect(parseRoute("#/experiments/syscalls").page).toBe("home");
+    expect(parseRoute("#/experiment/").page).toBe("home");
+    expect(parseRoute("#/experiment/../x").page).toBe("home");
+    expect(parseRoute("#/experiment/syscalls?run=-1&beside=x&metric=a%20b")).toEqual({
+      page: "experiment",
+      id: "syscalls",
+      run: null,
+      beside: null,
+      metric: null,
+      lang: null,
+    });
     expect(parseRoute("#/lab/a?step=../x&learner=a%20b")).toEqual({
       page: "lab",
       lab: "a",
@@ -52,5 +73,13 @@ describe("route", () => {
       topic: "epoll/1:2",
       look: plainLook,
     });
+  });
+
+  it("keeps all but the language when that changes", () => {
+    for (const hash of ["#/", "#/epoll/4211:3?tab=table", "#/experiment/herd?run=2", "#/claims"]) {
+      const zh = withLang(parseRoute(hash), "zh");
+      expect(langOf(zh)).toBe("zh");
+      expect(formatRoute(zh).replace(/[?&]lang=zh$/, "")).toBe(hash);
+    }
   });
 });

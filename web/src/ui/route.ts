@@ -1,7 +1,8 @@
 // Where the page is, as it stands after "#": "#/" is home,
-// "#/epoll/4211:3?tab=table&fd=37" a watched object and
-// "#/lab/epoll-growing?step=rotate" a lesson. The link holds all that another
-// person needs to see the same.
+// "#/epoll/4211:3?tab=table&fd=37" a watched object,
+// "#/lab/epoll-growing?step=rotate" a lesson, "#/experiments" the experiments,
+// "#/experiment/syscalls?run=7" one of them and "#/claims" what the article
+// says. The link holds all that another person needs to see the same.
 
 export const tabs = ["tree", "lists", "struct", "table"] as const;
 export type Tab = (typeof tabs)[number];
@@ -18,9 +19,29 @@ export interface Look {
 export type Route =
   | { page: "home"; lang: string | null }
   | { page: "watch"; topic: string; look: Look }
-  | { page: "lab"; lab: string; step: string | null; learner: string | null; look: Look };
+  | { page: "lab"; lab: string; step: string | null; learner: string | null; look: Look }
+  | { page: "experiments"; lang: string | null }
+  | {
+      page: "experiment";
+      id: string;
+      run: number | null; // null: the latest
+      beside: number | null; // an earlier run to compare it with
+      metric: string | null; // null: the first
+      lang: string | null;
+    }
+  | { page: "claims"; section: string | null; lang: string | null };
 
-const name = /^[a-z0-9-]{1,64}$/; // of labs and steps
+const name = /^[a-z0-9-]{1,64}$/; // of labs, steps and experiments
+const word = /^[A-Za-z0-9_-]{1,64}$/; // of metrics and sections
+
+/** langOf is the language that a link asks for. */
+export function langOf(r: Route): string | null {
+  return "look" in r ? r.look.lang : r.lang;
+}
+
+export function withLang(r: Route, lang: string): Route {
+  return "look" in r ? { ...r, look: { ...r.look, lang } } : { ...r, lang };
+}
 
 /** isLearner tells whether the server takes a learner's name. */
 export function isLearner(s: string | null): s is string {
@@ -51,15 +72,36 @@ export function parseRoute(hash: string): Route {
       look,
     };
   }
+  if (second === "" && more === undefined) {
+    if (first === "experiments") return { page: "experiments", lang };
+    if (first === "claims") return { page: "claims", section: worded(params, "section"), lang };
+  }
+  if (first === "experiment" && name.test(second) && more === undefined) {
+    return {
+      page: "experiment",
+      id: second,
+      run: number(params, "run"),
+      beside: number(params, "beside"),
+      metric: worded(params, "metric"),
+      lang,
+    };
+  }
   const m = /^(\w+)\/(\d+:\d+)$/.exec(decoded(path));
   return m ? { page: "watch", topic: `${m[1]}/${m[2]}`, look } : { page: "home", lang };
 }
 
 export function formatRoute(route: Route): string {
   const params = new URLSearchParams();
-  if (route.page === "home") {
+  if (!("look" in route)) {
+    if (route.page === "experiment") {
+      if (route.run !== null) params.set("run", String(route.run));
+      if (route.beside !== null) params.set("beside", String(route.beside));
+      if (route.metric) params.set("metric", route.metric);
+    }
+    if (route.page === "claims" && route.section) params.set("section", route.section);
     if (route.lang) params.set("lang", route.lang);
-    return withQuery("#/", params);
+    if (route.page === "home") return withQuery("#/", params);
+    return withQuery(route.page === "experiment" ? `#/experiment/${route.id}` : `#/${route.page}`, params);
   }
   const { tab, fd, lo, hi, lang } = route.look;
   if (route.page === "lab" && route.step) params.set("step", route.step);
@@ -89,6 +131,11 @@ function decoded(path: string): string {
 function number(params: URLSearchParams, name: string): number | null {
   const s = params.get(name);
   return s !== null && /^\d{1,10}$/.test(s) ? Number(s) : null;
+}
+
+function worded(params: URLSearchParams, name: string): string | null {
+  const s = params.get(name);
+  return s !== null && word.test(s) ? s : null;
 }
 
 function withQuery(path: string, params: URLSearchParams): string {

@@ -3,7 +3,17 @@
 
 import { browserEnvironment } from "../net/browser";
 import { Client, RequestError, type Link } from "../net/client";
-import type { Action, Detail, Hello, Message, ServerMessage, Target, Workload } from "../net/messages";
+import type {
+  Action,
+  Detail,
+  Ended,
+  Hello,
+  Message,
+  Progress,
+  ServerMessage,
+  Target,
+  Workload,
+} from "../net/messages";
 import { CallLog } from "./calls";
 
 /** Problem is an error to be read by a person; what says in the page's words what was tried. */
@@ -48,11 +58,15 @@ export class Session {
   /** The lesson that is open, for the header. */
   lesson = $state.raw<{ module: string; title: string } | null>(null);
 
+  /** The experiment that runs, whoever started it. */
+  progress = $state.raw<Progress | null>(null);
+
   /** Raised when the labs changed on disk: lessons are to be fetched again. */
   edition = $state(0);
 
   frames: Frames | null = null;
   labs: Labs | null = null;
+  experiments: ((ended: Ended) => void) | null = null;
   readonly client: Client;
   private lastProblem = 0;
   private listed: (targets: Target[]) => void = () => {};
@@ -123,7 +137,9 @@ export class Session {
 
   private linked(link: Link): void {
     this.link = link;
-    if (link.state === "open") this.logs = {}; // sent again on attach
+    if (link.state === "open")
+      this.logs = {}; // sent again on attach
+    else this.progress = null; // said again while it runs
   }
 
   private fail(e: RequestError): void {
@@ -152,6 +168,13 @@ export class Session {
         break;
       case "calls":
         this.addCalls(m);
+        break;
+      case "progress":
+        this.progress = m.progress;
+        break;
+      case "result":
+        if (this.progress?.run === m.result.run || m.result.run === 0) this.progress = null;
+        this.experiments?.(m.result);
         break;
       case "labs":
         this.edition++;
