@@ -17,6 +17,7 @@ import (
 
 	"kernelviz/internal/kernelviz"
 	"kernelviz/internal/kernelviz/epoll"
+	"kernelviz/internal/kernelviz/uring"
 	"kernelviz/internal/lab"
 	"kernelviz/internal/playground"
 	"kernelviz/internal/sandbox"
@@ -346,4 +347,4 @@ func chooseLabs(c *lab.Catalog, names []string) ([]*lab.Lab, error) {
 }
 
 // describedViews are the views for their descriptions only.
-func describedViews() []kernelviz.View { return []kernelviz.View{new(epoll.View)} }
+func describedViews() []kernelviz.View { return []kernelviz.View{new(epoll.View), new(uring.View)} }

@@ -23,7 +23,7 @@ func newShow() *cobra.Command {
 			return usageFor(cmd, errors.New("show what? for example: labserver show epoll 1234:5"))
 		},
 	}
-	cmd.AddCommand(newShowEpoll())
+	cmd.AddCommand(newShowEpoll(), newShowUring())
 	return cmd
 }
 

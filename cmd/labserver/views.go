@@ -8,12 +8,14 @@ import (
 	"kernelviz/internal/kernelviz"
 	"kernelviz/internal/kernelviz/epoll"
 	"kernelviz/internal/kernelviz/kernel"
+	"kernelviz/internal/kernelviz/uring"
 )
 
 // machine is this machine's kernel and the views that show it.
 type machine struct {
 	kernel *kernel.Info
 	epoll  *epoll.View
+	uring  *uring.View
 	views  []kernelviz.View // every view, in the order of the page
 }
 
@@ -29,7 +31,11 @@ func openMachine(ctx context.Context, log *slog.Logger, showAddresses bool) (*ma
 	if err != nil {
 		return nil, err
 	}
-	m.views = []kernelviz.View{m.epoll}
+	m.uring, err = uring.New(ctx, uring.Options{Logger: log, Kernel: info, ShowAddresses: showAddresses})
+	if err != nil {
+		return nil, errors.Join(err, m.epoll.Close())
+	}
+	m.views = []kernelviz.View{m.epoll, m.uring}
 	return m, nil
 }
 
