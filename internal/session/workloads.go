@@ -242,7 +242,10 @@ func (l *callList) facts() []map[string]any {
 	for i := range l.all {
 		c := &l.all[i]
 		result, errno := parseResult(c.Result)
-		name, _, _ := strings.Cut(c.Text, "(")
+		name := c.Text
+		if end := strings.IndexAny(name, "( "); end >= 0 { // a write to a ring's memory has no bracket
+			name = name[:end]
+		}
 		out = append(out, map[string]any{
 			"name": name, "text": c.Text, "result": result, "errno": errno,
 			"note": c.Note, "thread": c.Thread, "pending": c.Pending,
