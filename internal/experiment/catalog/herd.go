@@ -10,10 +10,8 @@ import (
 	"kernelviz/internal/workload/trial"
 )
 
-const (
-	herdConnections      = 200
-	herdConnectionsQuick = 100
-)
+// herdConnections are made in each trial.
+const herdConnections = 200
 
 func herdWorkers() []int { return []int{4, 16, 64} }
 
@@ -64,13 +62,13 @@ Mind that only one connection is on its way at a time. That shows who is woken, 
 			},
 			Missing: []experiment.Missing{},
 		},
-		Rounds: 7, QuickRounds: 3, Limit: 30 * time.Second,
-		Plan: func(series, _, _ string, quick bool) (experiment.Plan, error) {
+		Rounds: 15, QuickRounds: 6, Limit: 30 * time.Second,
+		Plan: func(series, _, _ string, _ bool) (experiment.Plan, error) {
 			for _, n := range herdWorkers() {
 				if series != "workers-"+strconv.Itoa(n) {
 					continue
 				}
-				params := map[string]float64{"workers": float64(n), "connections": float64(herdMade(quick))}
+				params := map[string]float64{"workers": float64(n), "connections": float64(herdConnections)}
 				return experiment.Plan{Roles: []experiment.Role{
 					{Spec: trial.Spec{Role: "workers", Params: params}, Count: true},
 					{Spec: trial.Spec{Role: "clients", Params: params}},
@@ -79,17 +77,10 @@ Mind that only one connection is on its way at a time. That shows who is woken, 
 			return experiment.Plan{}, fmt.Errorf("unknown series %q", series)
 		},
 		Measure: measureHerd,
-		Parameters: func(quick bool) map[string]any {
-			return map[string]any{"connections": herdMade(quick), "trigger": "level"}
+		Parameters: func(bool) map[string]any {
+			return map[string]any{"connections": herdConnections, "trigger": "level"}
 		},
 	}
-}
-
-func herdMade(quick bool) int {
-	if quick {
-		return herdConnectionsQuick
-	}
-	return herdConnections
 }
 
 func measureHerd(t experiment.Trial) (map[string]float64, error) {

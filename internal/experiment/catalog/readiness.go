@@ -91,8 +91,8 @@ Mind that nothing else is done with an event: in a real server the handling outw
 			},
 			Missing: []experiment.Missing{},
 		},
-		Rounds: 9, QuickRounds: 5, Limit: 20 * time.Second,
-		Needs: func(context.Context, string, bool) []experiment.Missing { return needFiles(most + readinessFiles) },
+		Rounds: 9, QuickRounds: 6, Limit: 20 * time.Second,
+		Needs: func(context.Context, string, bool) []experiment.Missing { return readinessNeeds(most) },
 		Plan: func(series, variant, _ string, _ bool) (experiment.Plan, error) {
 			for _, s := range readinessAll() {
 				if s.id() == series {
@@ -129,18 +129,23 @@ func measureReadiness(t experiment.Trial) (map[string]float64, error) {
 	return map[string]float64{"us_per_event": r.Metrics["serving"] * us, "us_with_making": r.Metrics["all"] * us}, nil
 }
 
-// needFiles tells if a process may not open so many files.
-func needFiles(n int) []experiment.Missing {
+// readinessNeeds is that a process may open so many files.
+func readinessNeeds(n int) []experiment.Missing {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
-		return []experiment.Missing{{Name: "open files", Reason: fmt.Sprintf("the limit cannot be read: %v", err)}}
+		return []experiment.Missing{{Name: "files", Reason: fmt.Sprintf("RLIMIT_NOFILE cannot be read: %v", err)}}
 	}
-	if l.Max >= uint64(n) {
+	return readinessMissing(l.Max, n)
+}
+
+func readinessMissing(most uint64, n int) []experiment.Missing {
+	need := n + readinessFiles
+	if most >= uint64(need) {
 		return nil
 	}
 	return []experiment.Missing{{
-		Name:   "open files",
-		Reason: fmt.Sprintf("a process may open %d files (RLIMIT_NOFILE), and %d are needed", l.Max, n),
-		Fix:    fmt.Sprintf("ulimit -Hn %d, as root, before labserver is started", n),
+		Name:   "files",
+		Reason: fmt.Sprintf("a process may have %d files open (hard limit of RLIMIT_NOFILE), and %d descriptors need %d", most, n, need),
+		Fix:    "ulimit -Hn 20000 before labserver is started",
 	}}
 }

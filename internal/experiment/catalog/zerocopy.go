@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"kernelviz/internal/experiment"
 	"kernelviz/internal/workload/trial"
@@ -114,10 +113,10 @@ Mind that sender and receiver share one machine: the CPU time of the sender is t
 			},
 			Missing: []experiment.Missing{},
 		},
-		Rounds: 7, QuickRounds: 3, Limit: 30 * time.Second,
+		Rounds: 9, QuickRounds: 3, Limit: 30 * time.Second,
 		Needs: func(_ context.Context, dir string, quick bool) []experiment.Missing {
 			n := uint64(zerocopyFile(quick))
-			return slices.Concat(experiment.NeedDisk(dir, n), needCache(n))
+			return slices.Concat(experiment.NeedDisk(dir, n), needCache(n, quick))
 		},
 		Setup: func(ctx context.Context, dir string, quick bool) error {
 			return trial.WritePages(ctx, dir, int64(zerocopyFile(quick)))
@@ -175,19 +174,32 @@ func measureZerocopy(t experiment.Trial) (map[string]float64, error) {
 	return m, nil
 }
 
-// needCache tells if a file of so many bytes does not stay in memory.
-func needCache(bytes uint64) []experiment.Missing {
-	var in unix.Sysinfo_t
-	if err := unix.Sysinfo(&in); err != nil {
-		return nil // the trials notice
+// needCache is free memory for the file, which must stay in the page cache, for
+// the processes and for what is on its way.
+func needCache(file uint64, quick bool) []experiment.Missing {
+	info, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return []experiment.Missing{{Name: "memory", Reason: fmt.Sprintf("the free memory cannot be read: %v", err), Fix: "mount /proc"}}
 	}
-	have := uint64(in.Totalram) * uint64(in.Unit)
-	if have >= 3*bytes {
+	return cacheMissing(string(info), file, quick)
+}
+
+func cacheMissing(meminfo string, file uint64, quick bool) []experiment.Missing {
+	free, err := available(meminfo)
+	if err != nil {
+		return []experiment.Missing{{Name: "memory", Reason: err.Error(), Fix: "mount /proc"}}
+	}
+	need := file + file/2 + 128<<20
+	if free >= need {
 		return nil
+	}
+	fix := "end programs that use memory, or run it with --quick"
+	if quick {
+		fix = "end programs that use memory"
 	}
 	return []experiment.Missing{{
 		Name:   "memory",
-		Reason: fmt.Sprintf("a file of %d MiB has to stay in the page cache, and this machine has %d MiB of memory in all", bytes>>20, have>>20),
-		Fix:    "run it with --quick, or on a machine with more memory",
+		Reason: fmt.Sprintf("a file of %d MiB must stay in the page cache: it needs %d MiB of free memory, and %d MiB are available", file>>20, need>>20, free>>20),
+		Fix:    fix,
 	}}
 }
