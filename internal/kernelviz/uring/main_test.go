@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -311,3 +312,5 @@ func kill(t testing.TB, c *child) {
 	}
 	c.ended()
 }
+
+func pointerTo[T any](v *T) unsafe.Pointer { return unsafe.Pointer(v) }

@@ -166,8 +166,8 @@ func (q *requests) apply(e *lifeEvent) (wire.LifeRow, *done) {
 				row.Op = t.row.Op
 			}
 		}
-		if e.What == wire.LifeOverflow {
-			return row, nil // its CQE is not posted yet
+		if e.What == wire.LifeOverflow && t == nil {
+			return row, nil // a completion of the same was told before
 		}
 		return row, d
 	}
