@@ -1,5 +1,5 @@
-// Package labs holds the labs that are built in. An instructor adds one by
-// adding a folder; docs/labs.md says what lies in it.
+// Package labs holds the labs that are built in, and the claims of the article.
+// An instructor adds a lab by adding a folder; docs/labs.md says what lies in it.
 package labs
 
 import (
@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-//go:embed all:[0-9]*
+//go:embed all:[0-9]* claims.yaml
 var files embed.FS
 
 // FS returns the labs folder.

@@ -39,7 +39,7 @@ func (k *checker) add(file, format string, args ...any) {
 }
 
 // rootFiles may lie beside the modules.
-var rootFiles = []string{"embed.go", "README.md"}
+var rootFiles = []string{"embed.go", "claims.yaml", "README.md"}
 
 // root looks for strays beside modules and labs.
 func (k *checker) root() {
