@@ -210,3 +210,10 @@ func (r *Ring) CQPending() int { return int(r.CQTail() - r.CQHead()) }
 
 // CQEntries is the size of the completion queue, a power of two.
 func (r *Ring) CQEntries() uint32 { return r.cqEntries }
+
+// Unget takes back the SQE that Next gave out last, before Flush.
+func (r *Ring) Unget() {
+	if r.next != r.published {
+		r.next--
+	}
+}

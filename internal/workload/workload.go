@@ -17,6 +17,7 @@ import (
 	"kernelviz/internal/workload/herd"
 	"kernelviz/internal/workload/puppet"
 	"kernelviz/internal/workload/readiness"
+	"kernelviz/internal/workload/ring"
 	"kernelviz/internal/workload/trial"
 )
 
@@ -37,6 +38,10 @@ func kinds() []kind {
 		{
 			name: "puppet", page: true, lab: true, main: noArgs(puppet.Main),
 			limits: sandbox.Limits{Processes: 64, Memory: 1 << 30, CPU: 1, Files: 20_000},
+		},
+		{
+			name: "ring", page: true, lab: true, main: noArgs(ring.Main),
+			limits: sandbox.Limits{Processes: 64, Memory: 1 << 30, CPU: 2, Files: 20_000},
 		},
 		{
 			name: "clients", lab: true, main: noArgs(clients.Main),
