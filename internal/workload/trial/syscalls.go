@@ -235,8 +235,9 @@ func (w *syscallsWork) poll() error {
 			free = free[:len(free)-1]
 			asked++
 		}
-		w.ring.Flush()
-		if w.ring.SQFlags()&iouring.SQNeedWakeup != 0 {
+		// Only what is new needs a thread that is awake: the flag stands until one
+		// that was woken runs.
+		if w.ring.Flush() > 0 && w.ring.SQFlags()&iouring.SQNeedWakeup != 0 {
 			if _, errno := rawEnter(w.ring, 0, 0, iouring.EnterSQWakeup); errno != 0 && errno != unix.EINTR {
 				return fmt.Errorf("io_uring_enter, to wake the thread: %w", errno)
 			}
