@@ -62,6 +62,9 @@ func quantile(sorted []float64, p float64) float64 {
 	if i+1 >= len(sorted) {
 		return sorted[len(sorted)-1]
 	}
+	if math.IsInf(sorted[i], 0) {
+		return sorted[i] // the logarithm of a ratio of 0
+	}
 	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }
 
