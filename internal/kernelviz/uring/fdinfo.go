@@ -363,7 +363,7 @@ func (w *fdinfoWatch) fill(s *Snapshot, info *Info) {
 		sqMask: info.SQMask, cqMask: info.CQMask, sqRingEntries: r.SQEntries, cqRingEntries: r.CQEntries,
 	}
 	side := kernelSide{cachedSQHead: r.CachedSQHead, cachedCQTail: r.CachedCQTail}
-	s.truth.Broken = check(shape{sqEntries: r.SQEntries, cqEntries: r.CQEntries}, &words, &words, &side)
+	s.truth.Broken = check(shape{sqEntries: r.SQEntries, cqEntries: r.CQEntries}, &words, &words, &side).broken
 	s.truth.Whole = s.truth.Broken == kernelviz.BrokenNone
 	if !s.truth.Whole {
 		w.counts.Marked++

@@ -35,22 +35,26 @@ const (
 	BrokenCQTail
 )
 
-// brokenSQ and brokenCQ tell what of a queue that broke an invariant cannot be
-// shown: which of its entries are pending.
-func brokenSQ(b kernelviz.Broken) bool {
-	switch b {
-	case BrokenMemory, BrokenSQCount, BrokenSQHead, BrokenSQTail:
-		return true
-	}
-	return false
+// verdict is what check found.
+type verdict struct {
+	broken kernelviz.Broken // the first invariant that does not hold
+	// sq and cq tell that it is not known which entries of the queue are
+	// pending.
+	sq, cq bool
 }
 
-func brokenCQ(b kernelviz.Broken) bool {
-	switch b {
-	case BrokenMemory, BrokenCQCount, BrokenCQTail:
-		return true
+func (v *verdict) add(b kernelviz.Broken) {
+	if v.broken == kernelviz.BrokenNone {
+		v.broken = b
 	}
-	return false
+	switch b {
+	case BrokenMemory:
+		v.sq, v.cq = true, true
+	case BrokenSQCount, BrokenSQHead, BrokenSQTail:
+		v.sq = true
+	case BrokenCQCount, BrokenCQTail:
+		v.cq = true
+	}
 }
 
 // words are the words of struct io_rings. Anybody who has the ring mapped may
@@ -262,46 +266,44 @@ func within[R any](rows []R, position func(*R) uint32, head, tail uint32) []R {
 	return out
 }
 
-// check finds the first invariant that does not hold. before and after were
-// read before and after the kernel's side; where there is only one read, both
-// are it. side is nil if the kernel's own counters are not known.
-func check(s shape, before, after *words, side *kernelSide) kernelviz.Broken {
+// check finds the invariants that do not hold. before and after were read
+// before and after the kernel's side; where there is only one read, both are
+// it. side is nil if the kernel's own counters are not known.
+func check(s shape, before, after *words, side *kernelSide) (v verdict) {
+	if !s.sane() {
+		v.add(BrokenMemory)
+		return v
+	}
 	w := after
 	rewind := s.setup&iouring.SetupSQRewind != 0 // the kernel starts at entry 0 on every submission
-	switch {
-	case !s.sane():
-		return BrokenMemory
-	case w.sqMask != w.sqRingEntries-1 || w.cqMask != w.cqRingEntries-1:
-		return BrokenMask
-	case w.sqRingEntries != s.sqEntries || w.cqRingEntries != s.cqEntries:
-		return BrokenEntries
+	if w.sqMask != w.sqRingEntries-1 || w.cqMask != w.cqRingEntries-1 {
+		v.add(BrokenMask)
 	}
-	if !w.unstable {
-		switch {
-		case w.sqTail-w.sqHead > s.sqEntries && !rewind:
-			return BrokenSQCount
-		case w.cqTail-w.cqHead > s.cqEntries:
-			return BrokenCQCount
-		}
+	if w.sqRingEntries != s.sqEntries || w.cqRingEntries != s.cqEntries {
+		v.add(BrokenEntries)
+	}
+	if !w.unstable && !rewind && w.sqTail-w.sqHead > s.sqEntries {
+		v.add(BrokenSQCount)
+	}
+	if !w.unstable && w.cqTail-w.cqHead > s.cqEntries {
+		v.add(BrokenCQCount)
 	}
 	if side == nil {
-		return kernelviz.BrokenNone
+		return v
 	}
 	// The kernel publishes a counter after it has moved its own, so what was
 	// read of the ring earlier can only be behind.
 	behind := int32(side.cachedSQHead - before.sqHead)
-	still := before.same(after)
-	switch {
-	case rewind:
-	case behind < 0, still && behind > int32(s.sqEntries):
-		return BrokenSQHead
-	case int32(after.sqTail-side.cachedSQHead) < 0:
-		return BrokenSQTail
+	if !rewind && (behind < 0 || before.same(after) && behind > int32(s.sqEntries)) {
+		v.add(BrokenSQHead)
+	}
+	if !rewind && int32(after.sqTail-side.cachedSQHead) < 0 {
+		v.add(BrokenSQTail)
 	}
 	if int32(side.cachedCQTail-before.cqTail) < 0 {
-		return BrokenCQTail
+		v.add(BrokenCQTail)
 	}
-	return kernelviz.BrokenNone
+	return v
 }
 
 // kernelSide is what struct io_ring_ctx says of the ring, which no owner can

@@ -54,13 +54,13 @@ func TestInvariants(t *testing.T) {
 			s, before, side := correct()
 			after := before
 			c.do(&s, &before, &after, &side)
-			if got := check(s, &before, &after, &side); got != c.want {
+			if got := check(s, &before, &after, &side).broken; got != c.want {
 				t.Errorf("%q, want %q", brokenText[got], brokenText[c.want])
 			}
 		})
 	}
 	s, w, _ := correct()
-	if got := check(s, &w, &w, nil); got != kernelviz.BrokenNone {
+	if got := check(s, &w, &w, nil).broken; got != kernelviz.BrokenNone {
 		t.Errorf("without the kernel's side: %q", brokenText[got])
 	}
 }
@@ -162,7 +162,7 @@ func FuzzRing(f *testing.F) {
 		snap := &Snapshot{sqes: rows, cqes: entries, ring: wire.RingRow{
 			SQEntries: s.sqEntries, CQEntries: s.cqEntries, SQHead: w.sqHead, SQTail: w.sqTail, CQHead: w.cqHead, CQTail: w.cqTail, Seen: ^uint32(0),
 		}}
-		snap.truth.Broken = check(s, &w, &w, &side)
+		snap.truth.Broken = check(s, &w, &w, &side).broken
 		_ = snap.Facts()
 		_ = snap.Show(make([]kernelviz.Tier, 3))
 		snap.AppendSections(nil, kernelviz.Viewport{}, nil)

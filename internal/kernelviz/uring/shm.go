@@ -19,17 +19,17 @@ const layoutFlags = iouring.SetupSQE128 | iouring.SetupCQE32 | iouring.SetupNoSQ
 // learnLayout asks this kernel where things lie in a ring of that shape, by
 // making one: io_uring_setup answers with the offsets. They differ between
 // kernels and between shapes.
-func learnLayout(s shape) (layout, uint32, error) {
+func learnLayout(s shape) (layout, error) {
 	p := iouring.Params{CQEntries: s.cqEntries, Flags: s.setup&layoutFlags | iouring.SetupCQSize}
 	asked := p
 	fd, errno := iouring.RawSetup(s.sqEntries, &p)
 	if errno != 0 {
 		err := iouring.Explain(errno, s.sqEntries, &asked)
-		return layout{}, 0, fmt.Errorf("making a ring of %d and %d entries to learn its layout: %w", s.sqEntries, s.cqEntries, err)
+		return layout{}, fmt.Errorf("making a ring of %d and %d entries to learn its layout: %w", s.sqEntries, s.cqEntries, err)
 	}
 	unix.Close(fd)
 	if p.SQEntries != s.sqEntries || p.CQEntries != s.cqEntries {
-		return layout{}, 0, fmt.Errorf("asked for a ring of %d and %d entries and got %d and %d", s.sqEntries, s.cqEntries, p.SQEntries, p.CQEntries)
+		return layout{}, fmt.Errorf("asked for a ring of %d and %d entries and got %d and %d", s.sqEntries, s.cqEntries, p.SQEntries, p.CQEntries)
 	}
 	l := layout{
 		sqHead: p.SQOff.Head, sqTail: p.SQOff.Tail, sqMask: p.SQOff.RingMask, sqEntries: p.SQOff.RingEntries,
@@ -49,7 +49,7 @@ func learnLayout(s shape) (layout, uint32, error) {
 		l.ringBytes = max(l.ringBytes, int(l.array)+4*int(s.sqEntries))
 	}
 	l.sqeBytes = sqe * int(s.sqEntries)
-	return l, p.Features, nil
+	return l, nil
 }
 
 // agrees checks a layout against this kernel's BTF: two witnesses.

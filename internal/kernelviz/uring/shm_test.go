@@ -22,7 +22,7 @@ func TestLayoutIsTheOwners(t *testing.T) {
 			t.Run(l.name, func(t *testing.T) {
 				p := testRing(t, entries, l.flags).Params()
 				s := shape{sqEntries: p.SQEntries, cqEntries: p.CQEntries, setup: p.Flags}
-				got, _, err := learnLayout(s)
+				got, err := learnLayout(s)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -192,6 +192,11 @@ func (v *View) load() error {
 		return err
 	}
 	v.probe, v.tracer, v.reader = p, newTracer(v.log, load), &reader{load: load}
+	var params iouring.Params
+	if fd, errno := iouring.RawSetup(1, &params); errno == 0 {
+		unix.Close(fd)
+		v.features = params.Features
+	}
 	return nil
 }
 
@@ -214,7 +219,7 @@ func (v *View) tryMap() error {
 	}
 	defer m.close()
 	w := m.words()
-	if b := check(s, &w, &w, nil); b != kernelviz.BrokenNone {
+	if b := check(s, &w, &w, nil).broken; b != kernelviz.BrokenNone {
 		return fmt.Errorf("a new ring does not read as one: %s", brokenText[b])
 	}
 	return nil
@@ -231,14 +236,14 @@ func (v *View) layout(s shape) (layout, error) {
 	if l, ok := v.layouts[s]; ok {
 		return l, nil
 	}
-	l, features, err := learnLayout(s)
+	l, err := learnLayout(s)
 	if err != nil {
 		return layout{}, err
 	}
 	if err := l.agrees(v.kernel); err != nil {
 		return layout{}, err
 	}
-	v.layouts[s], v.features = l, features
+	v.layouts[s] = l
 	return l, nil
 }
 

@@ -56,8 +56,7 @@ type watch struct {
 	requests *requests
 
 	kernel kernelRing
-	// counters of the last sample, and what they have moved by in all.
-	started              bool
+	// The kernel's counters as last read, and what they have moved by in all.
 	lastSQ, lastCQ       uint32
 	submitted, completed uint64
 
@@ -85,6 +84,10 @@ func (v *View) open(ctx context.Context, pid, fd int) (*watch, error) {
 	if w.inode == 0 {
 		w.inode, _ = ringInode(w.link())
 	}
+	if err := v.probe.read(ctx, pid, fd, found.Ctx, &w.kernel); err != nil {
+		return nil, missing(pid, fd) // it went since it was found
+	}
+	w.lastSQ, w.lastCQ = w.kernel.counters()
 	if v.tier == tierShm {
 		w.mapRing()
 	}
@@ -247,7 +250,7 @@ type capture struct {
 	before, after words
 	sqes          []wire.SQERow
 	cqes          []wire.CQERow
-	broken        kernelviz.Broken
+	verdict       verdict
 	instant       bool
 	read, check   time.Duration
 }
@@ -276,7 +279,7 @@ func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
 		if err := w.capture(ctx, &c); err != nil {
 			return nil, err
 		}
-		held := c.broken == kernelviz.BrokenNone
+		held := c.verdict.broken == kernelviz.BrokenNone
 		if held && c.instant {
 			break
 		}
@@ -295,8 +298,8 @@ func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
 	if w.mapped != nil {
 		s.truth.Tier = tierShm
 	}
-	s.truth.Broken = c.broken
-	s.truth.Whole = c.broken == kernelviz.BrokenNone
+	s.truth.Broken = c.verdict.broken
+	s.truth.Whole = c.verdict.broken == kernelviz.BrokenNone
 	s.truth.Instant = s.truth.Whole && c.instant
 	s.truth.At = monotonic()
 	s.truth.Attached = w.log != nil
@@ -321,6 +324,18 @@ func (w *watch) capture(ctx context.Context, c *capture) error {
 	if err := w.view.probe.read(ctx, w.pid, w.fd, w.found.Ctx, k); err != nil {
 		return err
 	}
+	c.sqes, c.cqes = k.rows(c.sqes[:0], c.cqes[:0])
+	if k.Moved {
+		// What was read of slots that are still pending later on was theirs.
+		if err := w.view.probe.read(ctx, w.pid, w.fd, w.found.Ctx, k); err != nil {
+			return err
+		}
+		c.sqes = within(c.sqes, func(r *wire.SQERow) uint32 { return r.Position }, k.SQHead, k.SQTail)
+		c.cqes = within(c.cqes, func(r *wire.CQERow) uint32 { return r.Position }, k.CQHead, k.CQTail)
+		if !k.Moved {
+			c.sqes, c.cqes = k.rows(c.sqes[:0], c.cqes[:0])
+		}
+	}
 	c.shape = k.shape()
 	c.after = words{
 		sqHead: k.SQHead, sqTail: k.SQTail, cqHead: k.CQHead, cqTail: k.CQTail,
@@ -333,18 +348,22 @@ func (w *watch) capture(ctx context.Context, c *capture) error {
 	if k.Moved {
 		side = nil // read at different times, in an order that is not known
 	}
-	c.broken = check(c.shape, &c.before, &c.after, side)
+	c.verdict = check(c.shape, &c.before, &c.after, side)
 	c.instant = !k.Moved
-	c.sqes, c.cqes = c.sqes[:0], c.cqes[:0]
+	return nil
+}
+
+// rows appends what BPF read of the slots.
+func (k *kernelRing) rows(sqes []wire.SQERow, cqes []wire.CQERow) ([]wire.SQERow, []wire.CQERow) {
 	for i := range k.SQEs {
 		e := &k.SQEs[i]
-		c.sqes = append(c.sqes, sqeRow(e.Position, e.Index, e.Wide, e.Index < k.SQEntries, &e.Raw))
+		sqes = append(sqes, sqeRow(e.Position, e.Index, e.Wide, e.Index < k.SQEntries, &e.Raw))
 	}
 	for i := range k.CQEs {
 		e := &k.CQEs[i]
-		c.cqes = append(c.cqes, cqeRow(e.Position, e.Wide, &e.Raw))
+		cqes = append(cqes, cqeRow(e.Position, e.Wide, &e.Raw))
 	}
-	return nil
+	return sqes, cqes
 }
 
 // captureMapped reads the ring's memory before and after the kernel's side.
@@ -361,7 +380,7 @@ func (w *watch) captureMapped(ctx context.Context, c *capture) error {
 		return w.capture(ctx, c)
 	}
 	c.shape = k.shape()
-	c.broken = check(c.shape, &c.before, &c.after, k.side())
+	c.verdict = check(c.shape, &c.before, &c.after, k.side())
 	c.instant = !c.before.unstable && c.before.same(&c.after)
 	c.sqes = within(c.sqes, func(r *wire.SQERow) uint32 { return r.Position }, c.after.sqHead, c.after.sqTail)
 	c.cqes = within(c.cqes, func(r *wire.CQERow) uint32 { return r.Position }, c.after.cqHead, c.after.cqTail)
@@ -417,7 +436,7 @@ func (w *watch) settle(s *Snapshot, read, check time.Duration) {
 // fill derives everything that a frame carries from a capture.
 func (w *watch) fill(ctx context.Context, s *Snapshot, c *capture) {
 	k, a := &w.kernel, &c.after
-	w.move(k, a)
+	w.move()
 	s.ring = wire.RingRow{
 		ID: w.id, SQEntries: c.shape.sqEntries, CQEntries: c.shape.cqEntries, Setup: c.shape.setup,
 		SQHead: a.sqHead, SQTail: a.sqTail, CQHead: a.cqHead, CQTail: a.cqTail,
@@ -435,11 +454,11 @@ func (w *watch) fill(ctx context.Context, s *Snapshot, c *capture) {
 	if !s.truth.Whole {
 		r.Gone = 1
 	}
-	if brokenSQ(c.broken) {
+	if c.verdict.sq {
 		r.Seen &^= wire.SeenSQEs
 		c.sqes = c.sqes[:0]
 	}
-	if brokenCQ(c.broken) {
+	if c.verdict.cq {
 		r.Seen &^= wire.SeenCQEs
 		c.cqes = c.cqes[:0]
 	}
@@ -486,18 +505,21 @@ func (s *Snapshot) keep(last *Snapshot) {
 	}
 }
 
-// move adds what the counters moved by since the last sample. Those of the
-// kernel are taken if they can be read: nobody can write over them.
-func (w *watch) move(k *kernelRing, a *words) {
-	sq, cq := a.sqHead, a.cqTail
+// counters are how many SQEs the kernel took and CQEs it posted, modulo 2^32:
+// its own count if it can be read, which nobody can write over.
+func (k *kernelRing) counters() (sq, cq uint32) {
 	if k.Seen&wire.SeenCached != 0 {
-		sq, cq = k.CachedSQHead, k.CachedCQTail
+		return k.CachedSQHead, k.CachedCQTail
 	}
-	if w.started {
-		w.submitted += uint64(sq - w.lastSQ)
-		w.completed += uint64(cq - w.lastCQ)
-	}
-	w.started, w.lastSQ, w.lastCQ = true, sq, cq
+	return k.SQHead, k.CQTail
+}
+
+// move adds what the counters moved by since they were last read.
+func (w *watch) move() {
+	sq, cq := w.kernel.counters()
+	w.submitted += uint64(sq - w.lastSQ)
+	w.completed += uint64(cq - w.lastCQ)
+	w.lastSQ, w.lastCQ = sq, cq
 }
 
 func (w *watch) thread(r *wire.RingRow) {
