@@ -15,6 +15,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"kernelviz/internal/experiment"
 	"kernelviz/internal/experiment/catalog"
@@ -155,11 +156,12 @@ func runExperiment(ctx context.Context, id string, f experimentFlags, stdout, st
 		x.config.Store = kept
 	}
 	o := experiment.Options{Quick: f.quick}
-	if !f.json {
+	shown := !f.json && isTerminal(stderr)
+	if shown {
 		o.Progress = progressLine(stderr)
 	}
 	result, err := experiment.NewRunner(x.config).Run(ctx, d, o)
-	if !f.json {
+	if shown {
 		fmt.Fprint(stderr, "\r\x1b[K")
 	}
 	var missing *experiment.MissingError
@@ -242,6 +244,16 @@ func progressLine(w io.Writer) func(experiment.Progress) {
 		what := strings.TrimSpace(p.Series + " " + p.Variant)
 		fmt.Fprintf(w, "\r\x1b[K%s: trial %d of %d%s  %s", p.Phase, min(p.Done+1, p.Total), p.Total, left, what)
 	}
+}
+
+// isTerminal tells whether somebody may be watching.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // printResult prints what was measured as tables, and the verdicts.

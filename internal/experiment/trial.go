@@ -94,7 +94,7 @@ func (b *bench) run(ctx context.Context, d Definition, plan Plan, counted bool) 
 		for name, said := range known {
 			peers[i][name] = said
 		}
-		known[p.role.Spec.Role] = *s.Ready
+		known[p.role.Spec.Role] = s.Ready
 	}
 	for _, p := range procs {
 		if counted && p.role.Count {

@@ -23,9 +23,9 @@ const heapLimit = 1 << 30
 
 // Message is one line from a trial; exactly one field is set.
 type Message struct {
-	Ready  *json.RawMessage `json:"ready,omitempty"` // what Prepare said; "null" if nothing
-	Report *Report          `json:"report,omitempty"`
-	Error  string           `json:"error,omitempty"`
+	Ready  json.RawMessage `json:"ready,omitempty"` // what Prepare said; "null" if nothing
+	Report *Report         `json:"report,omitempty"`
+	Error  string          `json:"error,omitempty"`
 }
 
 // Go is the line that lets a trial begin: what the roles before it said, by
@@ -105,8 +105,7 @@ func serve(lines *control.Lines, out io.Writer, all map[string]maker) (err error
 	// A collection in the middle would be measured with the work.
 	runtime.GC()
 	debug.SetGCPercent(-1)
-	ready := json.RawMessage(data)
-	if err := send(out, Message{Ready: &ready}); err != nil {
+	if err := send(out, Message{Ready: data}); err != nil {
 		return err
 	}
 	line, err = lines.Next()
