@@ -42,18 +42,18 @@ func Herd() experiment.Definition {
 				Zh: "许多线程等待同一端口的连接时,不同的等待方式下,每来一个连接会有多少线程被唤醒?",
 			},
 			About: experiment.Text{
-				En: `4, 16 or 64 threads of one process wait for connections to one port, in six ways. Another process makes 200 connections over loopback, each only when the one before is accepted and closed and all threads sleep again. A full run takes about two minutes, a quick one with 100 connections some 40 seconds.
+				En: `4, 16 or 64 threads of one process wait for connections to one port, in six ways. Another process makes 200 connections over loopback, each only when the one before is accepted and closed and all threads sleep again. A full run takes about a minute and a quarter, a quick one about 30 seconds.
 
 Measured are voluntary context switches: how often a waiting thread was woken and went back to sleep, per connection. A count of what epoll_wait returns would miss it: a thread that finds nothing left goes back to sleep inside the call. Besides, the CPU time of the waiting threads per connection, and the share of connections that the busiest thread took.
 
 Mind that only one connection is on its way at a time. That shows who is woken, but not how work is shared under load: a way that wakes one thread may wake the same one each time, as the share of the busiest shows.`,
-				Zh: `同一进程的 4、16 或 64 个线程以六种方式等待同一端口的连接。另一个进程经回环接口建立 200 个连接:前一个被接受并关闭、所有线程又都睡下之后,才建立下一个。完整运行约两分钟;快速运行只建 100 个连接,约 40 秒。
+				Zh: `同一进程的 4、16 或 64 个线程以六种方式等待同一端口的连接。另一个进程经回环接口建立 200 个连接:前一个被接受并关闭、所有线程又都睡下之后,才建立下一个。完整运行约 75 秒,快速运行约 30 秒。
 
 测量的是主动上下文切换:平均每个连接使等待的线程被唤醒又睡下多少次。只数 epoll_wait 的返回次数会漏掉它们:发现事件已被别人取走的线程在系统调用内部就又睡了。另外还测量这些线程为每个连接花费的 CPU 时间,以及最忙的线程接走的连接占多大比例。
 
 请注意,任一时刻只有一个连接在途。这能看出谁被唤醒,但看不出高负载时任务怎样分摊:只唤醒一个线程的方式,可能每次唤醒的都是同一个,看“最忙线程的份额”便知。`,
 			},
-			Seconds: 120, Quick: 40,
+			Seconds: 75, Quick: 30,
 			Series: series,
 			Metrics: []experiment.Metric{
 				{ID: "switches_per_conn", Label: experiment.Text{En: "context switches per connection", Zh: "每个连接的上下文切换"}, Unit: "switches", Better: "lower"},

@@ -91,18 +91,22 @@ func Zerocopy() experiment.Definition {
 				Zh: "把页缓存中的文件经 TCP 发出去,数据进入套接字的方式不同,各要花多少 CPU 时间?",
 			},
 			About: experiment.Text{
-				En: `A sender sends a file that lies in the page cache over one TCP connection, in seven ways and with 4 KiB, 64 KiB or 1 MiB a call: over loopback, and over a veth pair between two network namespaces. A receiver in another process reads it all and looks at both ends of every page. A trial moves 512 MiB, 256 MiB with 4 KiB a call (quick: 128 and 64 MiB). A full run takes about five minutes, a quick one about one.
+				En: `A sender sends a file that lies in the page cache over one TCP connection, in seven ways and with 4 KiB, 64 KiB or 1 MiB a call: over loopback, and over a veth pair between two network namespaces. A receiver in another process reads it all and looks at both ends of every page. A trial moves 512 MiB, 256 MiB with 4 KiB a call (quick: 128 and 64 MiB). A full run takes two to three minutes, a quick one about 20 seconds.
 
-Measured is the CPU time of the sender and that of the receiver apart, in seconds per gigabyte (1,000,000,000 bytes), and the throughput. With MSG_ZEROCOPY and SEND_ZC completions tell whether the kernel copied the data after all; their share is the last figure.
+Measured is the CPU time of the control groups of sender and receiver apart, in seconds per gigabyte (1,000,000,000 bytes), and the throughput. With MSG_ZEROCOPY and SEND_ZC completions tell whether the kernel copied the data after all; their share is the last figure.
 
-Mind that sender and receiver share one machine: the CPU time of the sender is the fairer figure, throughput the weaker one. Over loopback what the sender saves may come back at the receiver, whose CPU time can double with sendfile. MSG_ZEROCOPY always copies on loopback; only a network card that reads the pages itself spares that copy. Packets are mostly taken through the receiver's stack on the sender's CPU time. Mapping the file and its page faults are part of the work of the ways with mmap. With io_uring eight chunks of 4 KiB go in one system call. All connections use CUBIC.`,
-				Zh: `发送方把页缓存里的文件经一条 TCP 连接发出去,共七种方式,每次调用 4 KiB、64 KiB 或 1 MiB;分别走回环接口,以及两个网络命名空间之间的 veth。另一个进程里的接收方真正读完全部数据,并检查每一页的首尾。每次试验传 512 MiB,每次调用 4 KiB 时传 256 MiB(快速运行为 128 和 64 MiB)。完整运行约五分钟,快速运行约一分钟。
+Mind that sender and receiver share one machine. Throughput depends on both, and they compete for its CPUs: the CPU time of the sender is the fairer figure. Much of what the receiver's side of the stack does with a packet runs on the sender's time. What the sender spares by not copying may come back at the receiver, over loopback up to twice its CPU time with sendfile. Memory lent by MSG_ZEROCOPY and SEND_ZC is always copied for a receiver on the same machine, over loopback and over veth; only a network card that reads the pages itself spares that copy.
 
-测量的是发送方与接收方各自的 CPU 时间(每 GB 多少秒,1 GB 为 10 亿字节)和吞吐量。使用 MSG_ZEROCOPY 和 SEND_ZC 时,完成通知会说明内核最后是否还是复制了数据,其比例是最后一项指标。
+Mapping the file and its page faults are part of the work of the ways with mmap. With io_uring eight chunks of 4 KiB go in one system call. The sockets are as they are made, without TCP_NODELAY or MSG_MORE, except that all use CUBIC.`,
+				Zh: `发送方把页缓存里的文件经一条 TCP 连接发出去,共七种方式,每次调用 4 KiB、64 KiB 或 1 MiB;分别走回环接口,以及两个网络命名空间之间的 veth。另一个进程里的接收方真正读完全部数据,并检查每一页的首尾。每次试验传 512 MiB,每次调用 4 KiB 时传 256 MiB(快速运行为 128 和 64 MiB)。完整运行约两三分钟,快速运行约 20 秒。
 
-请注意,收发双方在同一台机器上:发送方的 CPU 时间更公允,吞吐量参考价值较低。走回环时,发送方省下的可能要由接收方来付,用 sendfile 时接收方的 CPU 时间可能翻倍。MSG_ZEROCOPY 在回环上总要复制;只有能自己读取这些页的网卡才省得掉这次复制。数据包在接收侧协议栈里的处理大多算在发送方的 CPU 时间里。用到 mmap 的方式,映射文件和缺页的开销都计算在内。io_uring 每次系统调用提交八个 4 KiB 的块。所有连接都用 CUBIC。`,
+测量的是发送方与接收方各自控制组(cgroup)的 CPU 时间(每 GB 多少秒,1 GB 为 10 亿字节)和吞吐量。使用 MSG_ZEROCOPY 和 SEND_ZC 时,完成通知会说明内核最后是否还是复制了数据,其比例是最后一项指标。
+
+请注意,收发双方在同一台机器上:吞吐量取决于双方,而且双方会争用 CPU,所以发送方的 CPU 时间更公允。接收侧协议栈处理数据包的工作,有许多记在发送方的时间里。发送方不复制而省下的,可能要由接收方来付:走回环用 sendfile 时,接收方的 CPU 时间最多可到两倍。MSG_ZEROCOPY 和 SEND_ZC 借出的内存,只要接收方在同一台机器上,无论走回环还是 veth,总会被复制;只有能自己读取这些页的网卡才省得掉这次复制。
+
+用到 mmap 的方式,映射文件和缺页的开销都计算在内。io_uring 每次系统调用提交八个 4 KiB 的块。套接字保持默认设置,不用 TCP_NODELAY 和 MSG_MORE;只有拥塞控制统一用 CUBIC。`,
 			},
-			Seconds: 300, Quick: 60,
+			Seconds: 150, Quick: 20,
 			Series: series,
 			Metrics: []experiment.Metric{
 				{ID: "sender_cpu_per_gb", Label: experiment.Text{En: "CPU time of the sender", Zh: "发送方 CPU 时间"}, Unit: "s/GB", Better: "lower"},
@@ -113,7 +117,7 @@ Mind that sender and receiver share one machine: the CPU time of the sender is t
 			},
 			Missing: []experiment.Missing{},
 		},
-		Rounds: 9, QuickRounds: 3, Limit: 30 * time.Second,
+		Rounds: 9, QuickRounds: 6, Limit: 30 * time.Second,
 		Needs: func(_ context.Context, dir string, quick bool) []experiment.Missing {
 			n := uint64(zerocopyFile(quick))
 			return slices.Concat(experiment.NeedDisk(dir, n), needCache(n, quick))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,13 +30,10 @@ func noGarbage(t *testing.T) {
 // pair runs two roles against each other, the first on a goroutine of its own.
 func pair(t *testing.T, first, second Work, name string) (a, b Report, errA, errB error) {
 	t.Helper()
-	type ended struct {
-		r   Report
-		err error
-	}
-	ready, done := make(chan json.RawMessage, 1), make(chan ended, 1)
-	begin := make(chan struct{})
-	go func() {
+	ready, begin := make(chan json.RawMessage, 1), make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		defer close(ready)
 		defer func() {
 			if err := first.Close(); err != nil {
 				t.Error(err)
@@ -43,30 +41,32 @@ func pair(t *testing.T, first, second Work, name string) (a, b Report, errA, err
 		}()
 		said, err := first.Prepare()
 		if err != nil {
-			close(ready)
-			done <- ended{err: err}
+			errA = err
 			return
 		}
-		data, _ := json.Marshal(said)
+		data, err := json.Marshal(said)
+		if err != nil {
+			errA = err
+			return
+		}
 		ready <- data
 		<-begin
-		r, err := first.Run(nil)
-		done <- ended{r, err}
-	}()
+		a, errA = first.Run(nil)
+	})
 	data, ok := <-ready
 	if !ok {
-		return a, b, (<-done).err, nil
+		return a, b, errA, nil
 	}
 	if _, err := second.Prepare(); err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	close(begin)
 	b, errB = second.Run(map[string]json.RawMessage{name: data})
 	if err := second.Close(); err != nil {
 		t.Error(err)
 	}
-	e := <-done
-	return e.r, b, e.err, errB
+	running.Wait()
+	return a, b, errA, errB
 }
 
 func TestHerdCountsWhatWakes(t *testing.T) {

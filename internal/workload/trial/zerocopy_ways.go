@@ -189,12 +189,8 @@ func (w *splicing) send(s *zerocopySender) error {
 		if errno != 0 || n == 0 {
 			return sendFailed("splice into the pipe", at, errno)
 		}
-		flags := uintptr(unix.SPLICE_F_MOVE)
-		if at < s.size {
-			flags |= unix.SPLICE_F_MORE
-		}
 		for left := n; left > 0; {
-			n, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(w.out), 0, uintptr(s.conn), 0, left, flags)
+			n, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(w.out), 0, uintptr(s.conn), 0, left, unix.SPLICE_F_MOVE)
 			if errno == unix.EINTR {
 				continue
 			}
