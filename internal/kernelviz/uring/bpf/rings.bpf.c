@@ -323,7 +323,9 @@ static __always_inline bool add_request(struct ring_lists *out, u64 ctx, u64 req
 	READ(owner, struct io_kiocb, req, ctx);
 	if (owner != ctx || n >= MAX_LIST)
 		return false;
-	struct request *r = &out->request[n];
+	/* Old verifiers lose the bound on the way: give it again, where the compiler cannot see it. */
+	asm volatile("" : "+r"(n));
+	struct request *r = &out->request[n & (MAX_LIST - 1)];
 	r->addr = req;
 	READ(r->user_data, struct io_kiocb, req, cqe.user_data);
 	READ(r->op, struct io_kiocb, req, opcode);
@@ -394,7 +396,14 @@ static __always_inline void read_armed(struct ring *a, struct ring_lists *out, u
 	READ(bits, struct io_hash_table, table, hash_bits);
 	if (!w.bucket || bits > 12)
 		return;
-	w.buckets = 1U << bits;
+	w.buckets = (1U << bits) - 1;
+	/*
+	 * Old verifiers follow a callback once, with what its context holds before
+	 * the first call, and cut off branches that are not taken then: node must be
+	 * a value that they do not know.
+	 */
+	READ(w.node, struct io_hash_bucket, w.bucket, list.first);
+	w.bucket += bpf_core_type_size(struct io_hash_bucket);
 	bpf_loop(MAX_STEPS, armed_one, &w, 0);
 	a->requests_more |= w.more || !w.done;
 }
@@ -491,17 +500,15 @@ static __always_inline void read_thread(struct ring *a)
 	if (!data)
 		return;
 	READ(task, struct io_sq_data, data, thread);
-	READ(a->thread_pid, struct io_sq_data, data, task_pid);
 	READ(a->thread_bound, struct io_sq_data, data, sq_cpu);
 	READ(a->thread_idle, struct io_sq_data, data, sq_thread_idle);
 	if (bpf_core_field_exists(struct io_sq_data, work_time)) {
 		a->have |= HAVE_WORK_TIME;
 		READ(a->thread_work, struct io_sq_data, data, work_time);
 	}
-	if (!task) {
-		a->thread_pid = 0; /* it has ended */
-		return;
-	}
+	if (!task)
+		return; /* it has ended */
+	READ(a->thread_pid, struct task_struct, task, pid);
 	READ(a->thread_state, struct task_struct___uring, task, __state);
 	READ(a->thread_total, struct task_struct___uring, task, se.sum_exec_runtime);
 	if (bpf_core_field_exists(struct task_struct___uring, thread_info.cpu))

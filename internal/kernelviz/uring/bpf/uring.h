@@ -82,7 +82,6 @@ struct io_sq_data {
 	struct task_struct *thread;
 	unsigned int sq_thread_idle; /* jiffies */
 	int sq_cpu;
-	int task_pid;
 	u64 work_time; /* µs; not on every kernel */
 };
 
