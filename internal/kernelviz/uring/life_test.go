@@ -409,16 +409,7 @@ func TestSnapshotsTellLives(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	id := s.requests[0].ID
-	select {
-	case <-w.Wake():
-	default:
-	}
 	p.do("write 1")
-	select {
-	case <-w.Wake():
-	case <-time.After(deadline):
-		t.Error("nothing woke us")
-	}
 	p.do("nop 1")
 	p.do("submit 2")
 	s = await(t, w, "both completed", func(s *Snapshot) bool { return len(s.done) == 2 })
@@ -445,4 +436,23 @@ func TestSnapshotsTellLives(t *testing.T) {
 	if what[wire.LifeSubmit] != 1 || what[wire.LifeArm] < 1 || what[wire.LifeComplete] != 1 {
 		t.Errorf("events of the read: %v in %+v", what, s.lives)
 	}
+}
+
+// A page need not wait for its turn: the wake comes with the events, if not
+// with every single one.
+func TestEventsWake(t *testing.T) {
+	p := startChild(t, "hold:0", nil)
+	w := watchOf(t, liveView(t), p.name())
+	wholeSample(t, w)
+	for end := time.Now().Add(deadline); time.Now().Before(end); {
+		p.do("nop 1")
+		p.do("submit 1")
+		p.do("reap")
+		select {
+		case <-w.Wake():
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+	t.Error("nothing woke us")
 }
