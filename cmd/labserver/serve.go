@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kernelviz/internal/experiment"
+	"kernelviz/internal/experiment/catalog"
 	"kernelviz/internal/sandbox"
 	"kernelviz/internal/server"
 	"kernelviz/internal/store"
@@ -35,6 +37,7 @@ type serveFlags struct {
 	noCode        bool
 	db            string
 	labs          labFlags
+	experimentDir string
 	logFormat     string
 	logLevel      string
 	dev           string
@@ -66,6 +69,7 @@ func newServe() *cobra.Command {
 	fl.BoolVar(&f.noCode, "no-code", false, "do not let pages compile and run code")
 	fl.StringVar(&f.db, "db", "", "keep progress in `FILE` (default: ~/.local/state/kernelviz/progress.db of who called sudo)")
 	f.labs.add(cmd)
+	fl.StringVar(&f.experimentDir, "experiment-dir", experimentDir, "write files of experiments to `DIR`, on the disk that is to be measured")
 	fl.StringVar(&f.logFormat, "log-format", "text", "format of the log on stderr: text or json")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.IntVar(&f.maxClients, "max-clients", server.DefaultMaxClients, "pages connected at once")
@@ -114,6 +118,7 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 		defer func() { err = errors.Join(err, box.Close()) }()
 	}
 	var labs *server.LabOptions
+	var runs *server.ExperimentOptions
 	if box != nil {
 		w, openErr := openLabs(ctx, f, m, labFiles, box, log, stderr)
 		if openErr != nil {
@@ -124,22 +129,32 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 		for _, p := range w.source.Catalog().Problems {
 			fmt.Fprintln(stderr, p.Error())
 		}
+		x, openErr := openExperiments(m.kernel, labFiles, box, f.experimentDir, log)
+		if openErr != nil {
+			return openErr
+		}
+		defer func() { err = errors.Join(err, x.close()) }()
+		x.config.Store = w.options.Store
+		runs = &server.ExperimentOptions{
+			Runner: experiment.NewRunner(x.config), Experiments: catalog.All(), Claims: x.config.Claims, Results: w.options.Store,
+		}
 	}
 
 	s := server.New(server.Options{
-		Version:    version,
-		Kernel:     m.kernel,
-		Views:      m.views,
-		Assets:     web.Dist(),
-		Logger:     log,
-		Sandbox:    box,
-		Labs:       labs,
-		Addr:       l.Addr(),
-		Token:      token,
-		Viewers:    f.viewers,
-		AllowHosts: f.allowHosts,
-		MaxClients: f.maxClients,
-		Dev:        dev,
+		Version:     version,
+		Kernel:      m.kernel,
+		Views:       m.views,
+		Assets:      web.Dist(),
+		Logger:      log,
+		Sandbox:     box,
+		Labs:        labs,
+		Experiments: runs,
+		Addr:        l.Addr(),
+		Token:       token,
+		Viewers:     f.viewers,
+		AllowHosts:  f.allowHosts,
+		MaxClients:  f.maxClients,
+		Dev:         dev,
 	})
 	explainTiers(stderr, m)
 	lines := "Open " + s.URL() + "\n"

@@ -46,3 +46,28 @@ type Standing struct {
 	Stale   bool          `json:"stale,omitempty"`   // it was made on another kernel or machine
 	Missing []Missing     `json:"missing,omitempty"` // where it cannot be tested
 }
+
+// Stand tells what is known of a claim on this machine, from runs of its
+// experiment that are done, the one to trust first, and what this machine lacks
+// for it.
+func Stand(c Claim, runs []*Result, missing []Missing, here MachineInfo) Standing {
+	switch {
+	case c.Lesson != "":
+		return Standing{Status: StatusLesson}
+	case c.Later != 0:
+		return Standing{Status: StatusLater}
+	}
+	for _, r := range runs {
+		for _, v := range r.Verdicts {
+			if v.Claim != c.ID || v.Verdict == NotMeasured {
+				continue
+			}
+			stale := r.Machine.Kernel != here.Kernel || r.Machine.CPU != here.CPU || r.Machine.CPUs != here.CPUs
+			return Standing{Status: StatusMeasured, Verdict: &v, Run: r.Run, Started: r.Started, Quick: r.Quick, Stale: stale}
+		}
+	}
+	if len(missing) > 0 {
+		return Standing{Status: StatusCannot, Missing: missing}
+	}
+	return Standing{Status: StatusNotMeasured}
+}

@@ -86,6 +86,9 @@ func (r *Runner) Describe(ctx context.Context, d Definition) Info {
 	return info
 }
 
+// Machine says what results of this runner come from.
+func (r *Runner) Machine() MachineInfo { return machineInfo(r.config.Dir) }
+
 func (r *Runner) missing(ctx context.Context, d Definition, quick bool) []Missing {
 	if d.Needs == nil {
 		return []Missing{}

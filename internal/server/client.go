@@ -103,10 +103,12 @@ func (c *client) send(message []byte) {
 const (
 	listTargets = iota
 	listWorkloads
+	listProgress
 	listKinds
 )
 
-// sendLatest queues a list and replaces the one that is still waiting.
+// sendLatest queues a list and replaces the one that is still waiting; nil only
+// takes that one away.
 func (c *client) sendLatest(kind int, message []byte) {
 	c.mu.Lock()
 	c.lists[kind] = message

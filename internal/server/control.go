@@ -124,6 +124,10 @@ func parseControl(data []byte) (msg control, ref int64, err error) {
 		msg = new(draftMessage)
 	case "build":
 		msg = new(buildMessage)
+	case "experiment":
+		msg = new(experimentMessage)
+	case "cancel":
+		msg = new(cancelMessage)
 	case "":
 		return nil, head.Ref, badMessage("message has no type")
 	default:

@@ -23,14 +23,16 @@ const (
 //
 // Lock order: hub.mu, room.mu, client.mu.
 type hub struct {
-	views      map[string]kernelviz.View
-	viewsInfo  map[string]*viewMetrics
-	targets    *targetList
-	workloads  *workloads // nil where starting them is switched off
-	labs       *labs      // nil where labs are switched off
-	metrics    *metrics
-	log        *slog.Logger
-	maxClients int
+	views     map[string]kernelviz.View
+	viewsInfo map[string]*viewMetrics
+	targets   *targetList
+	workloads *workloads // nil where starting them is switched off
+	labs      *labs      // nil where labs are switched off
+	// experiments is nil where running them is switched off.
+	experiments *experiments
+	metrics     *metrics
+	log         *slog.Logger
+	maxClients  int
 
 	// ctx ends with the server; rooms and the target list run in it.
 	ctx        context.Context
@@ -66,6 +68,9 @@ func newHub(ctx context.Context, o Options, m *metrics) *hub {
 	h.running.Go(func() { h.targets.run(ctx) })
 	if o.Labs != nil {
 		h.labs = newLabs(h, o.Labs, o.Kernel)
+	}
+	if o.Experiments != nil {
+		h.experiments = &experiments{hub: h, ExperimentOptions: *o.Experiments}
 	}
 	return h
 }
@@ -168,6 +173,8 @@ func (h *hub) handle(c *client, msg control) {
 		h.inspect(c, m)
 	case *labMessage, *leaveMessage, *actMessage, *predictMessage, *labStepMessage, *labOnlyMessage, *draftMessage, *buildMessage:
 		h.handleLab(c, msg)
+	case *experimentMessage, *cancelMessage:
+		h.handleExperiment(c, msg)
 	default:
 		h.handleWorkload(c, msg)
 	}

@@ -48,6 +48,9 @@ func asProblem(doing string, err error) *Problem {
 	if p, ok := labProblem(err); ok {
 		return p
 	}
+	if p, ok := experimentProblem(err); ok {
+		return p
+	}
 	message := doing + ": " + err.Error()
 	if errors.Is(err, workload.ErrEnded) {
 		return &Problem{CodeGone, message, "start another"}

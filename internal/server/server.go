@@ -51,6 +51,8 @@ type Options struct {
 	Logger  *slog.Logger
 	Sandbox *sandbox.Sandbox // of the workloads; nil: pages may start none. The caller closes it
 	Labs    *LabOptions      // nil: no labs
+	// Experiments is nil where pages may run none.
+	Experiments *ExperimentOptions
 
 	Addr       net.Addr // that the server listens on
 	Token      Token
@@ -150,6 +152,10 @@ func (s *Server) Handler() http.Handler {
 			r.Get("/v1/labs/{id}", s.apiLesson)
 			r.Get("/v1/labs/{id}/media/{name}", s.apiMedia)
 			r.Get("/v1/progress", s.apiProgress)
+			r.Get("/v1/experiments", s.apiExperiments)
+			r.Get("/v1/experiments/{id}/runs/{run}", s.apiRun)
+			r.Delete("/v1/experiments/{id}/runs/{run}", s.apiForgetRun)
+			r.Get("/v1/claims", s.apiClaims)
 			r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 				writeRefusal(w, r, http.StatusNotFound, problemf(CodeNotFound, "", "no route %.100s", r.URL.Path))
 			})

@@ -32,10 +32,15 @@ import (
 
 // The test binary plays `labserver workload NAME`.
 func TestMain(m *testing.M) {
-	if len(os.Args) < 3 || os.Args[1] != "workload" {
+	main := playTrial
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "play-trial":
+	case len(os.Args) > 2 && os.Args[1] == "workload":
+		main = func() error { return workload.Main(os.Args[2], os.Args[3:]) }
+	default:
 		os.Exit(m.Run())
 	}
-	if err := workload.Main(os.Args[2], os.Args[3:]); err != nil {
+	if err := main(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
