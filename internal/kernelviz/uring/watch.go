@@ -252,7 +252,7 @@ type capture struct {
 	cqes          []wire.CQERow
 	verdict       verdict
 	instant       bool
-	read, check   time.Duration
+	read          time.Duration
 }
 
 // sample reads until a snapshot is one instant, or shows what it has.
