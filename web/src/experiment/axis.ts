@@ -70,7 +70,10 @@ function logTicks(lo: number, hi: number): number[] {
     ].map((s) => decades(s));
     return some.find((t) => t.length >= 4) ?? some.at(-1)!;
   }
-  if (hi / lo < 1e5) return decades([1]);
+  if (hi / lo < 1e5) {
+    const some = [[1, 2, 5], [1, 3], [1]].map((s) => decades(s));
+    return some.find((t) => t.length <= 7) ?? some.at(-1)!;
+  }
   return decades([1], Math.ceil(Math.log10(hi / lo) / 5));
 }
 

@@ -17,6 +17,7 @@ const words: ChartWords = {
   base: "baseline",
   none: "not measured",
   log: "logarithmic",
+  then: "",
   why: (r) => (r.comparison && !r.comparison.clear ? "within the noise" : ""),
   failed: (n) => `${n} failed`,
 };

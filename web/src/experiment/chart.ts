@@ -18,6 +18,7 @@ export interface ChartWords {
   base: string; // "baseline"
   none: string; // "not measured"
   log: string; // "logarithmic axis"
+  then: string; // which run the dashed intervals are of, or ""
   why(row: Row): string; // why a ratio is not clear, or ""
   failed(n: number): string;
 }
@@ -229,7 +230,7 @@ function ratioPanel(
   const at = (v: number) => x0 + Math.min(1.01, Math.max(-0.01, scale.at(v))) * (x1 - x0);
   const bottom = head + g.rows.length * rowHeight;
   const marks: Mark[] = [
-    heading(x0, w.ratio, width - x0 - 16),
+    heading(x0, w.then ? `${w.ratio} · ${w.then}` : w.ratio, width - x0 - 16),
     ...axis(scale, at, g.rows.length, (v) => `${tickText(v)}×`),
     {
       kind: "line",

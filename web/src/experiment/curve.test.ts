@@ -36,13 +36,18 @@ describe("curves", () => {
 });
 
 it.each([
-  [["queue depth 1", "queue depth 128"], "queue depth"],
-  [["4 KiB, loopback", "1 MiB, loopback"], "loopback"],
-  [["队列深度 1", "队列深度 8"], "队列深度"],
-  [["10 % active", "50 % active"], "active"],
-  [["few", "many"], ""],
-])("the axis of %j is %j", (labels, want) => {
-  expect(axisName(labels)).toBe(want);
+  [["queue depth 1", "queue depth 128"], [1, 128], "queue depth"],
+  [["4 KiB, loopback", "1 MiB, loopback"], [4096, 1048576], "loopback"],
+  [["队列深度 1", "队列深度 8"], [1, 8], "队列深度"],
+  [["10 % active", "50 % active"], [10, 50], "n % active"],
+  [["10 of 9000 ready", "9,000 of 9000 ready"], [10, 9000], "n of 9000 ready"],
+  [["9000 个中有 10 个就绪", "9000 个中有 900 个就绪"], [10, 900], "9000 个中有 n 个就绪"],
+  [["4 个线程", "64 个线程"], [4, 64], "n 个线程"],
+  [["64 workers", "4 workers"], [64, 4], "workers"],
+  [["few", "many"], [1, 2], ""],
+  [["few", "few"], [1, 2], ""],
+])("the axis of %j at %j is %j", (labels, x, want) => {
+  expect(axisName(labels, x)).toBe(want);
 });
 
 it("a curve's picture stays inside itself and names its lines", () => {

@@ -1,7 +1,7 @@
 // Curves over x, where series form one: queue depth, active descriptors.
 
 import type { Info, Result, Summary } from "../net/experiments";
-import { linearScale, logScale, tickText, valueScale } from "./axis";
+import { linearScale, logScale, tickText, valueScale, type Scale } from "./axis";
 import { wrapped, type Drawing, type Mark } from "./drawing";
 import { seriesLabel, shapeOf, styles, variantLabel, type Lang } from "./rows";
 
@@ -53,7 +53,7 @@ export function curves(info: Info | null, result: Result, metric: string, lang: 
     const names = rising.map((s) => seriesLabel(info, s.id, lang));
     out.push({
       id,
-      label: axisName(names),
+      label: axisName(names, x),
       x,
       series: rising.map((s) => s.id),
       names,
@@ -69,19 +69,34 @@ function familyOf(id: string): string {
   return id.replace(/[-_.]?\d+([.,]\d+)?[a-z%]*$/i, "");
 }
 
-const amount = /[≈~]?\d[\d,. ]*\s*(?:[kKMGT]i?B|B|%|kB)?/u;
+/** valueAxis is the scale of values that all lines of a curve fit on. */
+export function valueAxis(c: Curve): Scale {
+  return valueScale(c.lines.flatMap((l) => l.points.flatMap((p) => (p ? [p.low, p.high] : []))));
+}
 
-/** axisName is what the labels of a curve's series have in common, without their numbers; "" if nothing. */
-export function axisName(labels: readonly string[]): string {
+const amount = /\d[\d,. ]*\s*(?:[kKMGT]i?B|B|%)?/u;
+
+/**
+ * axisName is what the labels of a curve's series have in common, with "n" for
+ * x where it does not stand at an end; "" if they have nothing in common.
+ */
+export function axisName(labels: readonly string[], x: readonly number[]): string {
   const rest = new Set(
-    labels.map((l) =>
-      l
-        .replace(amount, " ")
-        .replace(/\s+/g, " ")
-        .replace(/^[\s,;:·，、]+|[\s,;:·，、]+$/g, ""),
-    ),
+    labels.map((l, i) => {
+      const own = new RegExp(`(?<![\\d.,])${x[i]}(?![\\d.,]\\d|\\d)`);
+      const at = own.test(l.replaceAll(",", ""))
+        ? l.replaceAll(",", "").replace(own, "#")
+        : l.replace(amount, "#");
+      return at.replace(/\s+/g, " ").trim();
+    }),
   );
-  return rest.size === 1 ? [...rest][0]! : "";
+  if (rest.size !== 1) return "";
+  const [name] = [...rest] as [string];
+  if (!name.includes("#")) return "";
+  return name
+    .replace(/^#[\s,;:，、·]*(?=[a-z])(?!of\b)/i, "")
+    .replace(/[\s,;:，、·]*#$/, "")
+    .replace("#", "n");
 }
 
 /** Columns are what uPlot wants: x, then median, low and high of each line. */
@@ -94,11 +109,6 @@ export function columns(c: Curve): (number | null)[][] {
       l.points.map((p) => p?.high ?? null),
     ]),
   ];
-}
-
-/** valuesLog tells whether the axis of values is to be logarithmic. */
-export function valuesLog(c: Curve): boolean {
-  return valueScale(c.lines.flatMap((l) => l.points.flatMap((p) => (p ? [p.low, p.high] : [])))).log;
 }
 
 export const dashes = ["", "6 3", "2 3", "8 3 2 3", "4 2", "10 4", "1 2", "6 2 1 2"] as const;
@@ -117,7 +127,7 @@ export function curveChart(c: Curve, width: number, metric: string): Drawing {
   const bottom = height - 48;
   const x1 = width - right;
   const xs = c.log ? logScale(c.x[0]!, c.x.at(-1)!) : linearScale(Math.min(0, c.x[0]!), c.x.at(-1)!);
-  const ys = valueScale(c.lines.flatMap((l) => l.points.flatMap((p) => (p ? [p.low, p.high] : []))));
+  const ys = valueAxis(c);
   const px = (v: number) => left + xs.at(v) * (x1 - left);
   const py = (v: number) => bottom - ys.at(v) * (bottom - top);
   const marks: Mark[] = [{ kind: "text", x: left, y: 12, text: metric, size: 12, tone: "soft" }];

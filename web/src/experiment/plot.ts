@@ -5,8 +5,8 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { tickText } from "./axis";
 import type { Colours } from "./colours";
-import { columns, dashOf, valuesLog, type Curve } from "./curve";
-import { dotPath } from "./picture";
+import { columns, dashOf, valueAxis, type Curve } from "./curve";
+import { dotPath } from "./outline";
 import { shapeOf } from "./rows";
 
 export interface PlotWords {
@@ -26,7 +26,7 @@ export function plot(
   const colour = (style: number) => colours.variants[style % colours.variants.length]!;
   const font = `12px ${palette.sans}`;
   const grid = { stroke: palette.line, width: 1 };
-  const log = valuesLog(curve);
+  const values = valueAxis(curve);
   const options: uPlot.Options = {
     width,
     height: 320,
@@ -34,7 +34,7 @@ export function plot(
     cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
     scales: {
       x: { time: false, distr: curve.log ? 3 : 1, ...(curve.log && { log: 2 as const }) },
-      y: log ? { distr: 3 } : { range: (_u, min, max) => [Math.min(0, min), max > 0 ? max * 1.06 : 1] },
+      y: { distr: values.log ? 3 : 1, range: [values.lo, values.hi] },
     },
     axes: [
       {
@@ -57,7 +57,8 @@ export function plot(
         label: words.values,
         labelFont: font,
         labelSize: 24,
-        values: (_u, at) => at.map((v) => (v === null ? "" : tickText(v))),
+        splits: () => values.ticks,
+        values: (_u, at) => at.map((v) => tickText(v)),
       },
     ],
     series: [

@@ -17,7 +17,7 @@ export function metricName(m: Metric): string {
   return m.unit ? t("exp.metric", { label, unit: m.unit }) : label;
 }
 
-export function chartWords(m: Metric, g: Group): ChartWords {
+export function chartWords(m: Metric, g: Group, then = 0): ChartWords {
   return {
     locale: locale(),
     metric: metricName(m),
@@ -29,6 +29,7 @@ export function chartWords(m: Metric, g: Group): ChartWords {
     base: t("exp.base"),
     none: t("exp.none"),
     log: t("exp.log"),
+    then: then > 0 ? t("exp.chart.then", { n: then }) : "",
     why: whyNot,
     failed: (n) => t("exp.failed", { n }),
   };
@@ -61,6 +62,11 @@ export function chartText(g: Group, m: Metric): string {
 export function warningText(w: Warning): string {
   const key = `exp.warning.${w.code}`;
   return lang() !== "en" && isKey(key) ? t(key) : w.text || (isKey(key) ? t(key) : w.code);
+}
+
+/** warningDetail is what the server says more, in English, where the page said it in another language. */
+export function warningDetail(w: Warning): string {
+  return lang() !== "en" && isKey(`exp.warning.${w.code}`) ? w.text : "";
 }
 
 export function phaseText(p: Progress): string {
