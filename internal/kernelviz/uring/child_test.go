@@ -27,6 +27,11 @@ func runChild(mode string) {
 		if flags, err = strconv.ParseUint(arg, 0, 32); err == nil {
 			err = h.setup(uint32(flags))
 		}
+	case "describe": // says what the view does in this process
+		err = describeSelf(arg)
+		if err == nil {
+			os.Exit(0)
+		}
 	case "held": // the ring that came as fd 3
 		h.fd = 3
 	default:

@@ -65,6 +65,7 @@ type watch struct {
 	workers                     []wire.WorkerRow
 	workersKnown                bool
 	workersAt                   time.Time
+	workersCost                 time.Duration
 	resources                   []wire.ResourceRow
 	resourcesKnown              bool
 	resourcesAt                 time.Time
@@ -209,7 +210,7 @@ func (w *watch) Close() error {
 }
 
 // peek reads the counters from shared memory, without a system call; zeros if
-// the ring is not mapped. It may be called from any goroutine until Close.
+// the ring is not mapped. It is called from the goroutine of Sample.
 func (w *watch) peek() (sqHead, sqTail, cqHead, cqTail uint32) {
 	if w.mapped == nil {
 		return 0, 0, 0, 0
@@ -549,8 +550,10 @@ func (w *watch) lookUp(ctx context.Context, r *wire.RingRow) {
 		}
 	}
 	r.Owners = uint16(min(w.owners, 1<<16-1))
-	if now.Sub(w.workersAt) > workersEvery {
+	// A process may have thousands of threads: looking costs 1 % of a CPU at most.
+	if now.Sub(w.workersAt) > max(workersEvery, 100*w.workersCost) {
 		workers, known := readWorkers(w.pid, r.ThreadPID)
+		w.workersCost = time.Since(now)
 		if !slices.Equal(workers, w.workers) {
 			w.workers = workers
 		}
