@@ -24,7 +24,7 @@ type readinessSeries struct {
 
 func readinessAll() []readinessSeries {
 	return []readinessSeries{
-		{n: 9000, active: 10, rounds: 300, quick: true},
+		{n: 9000, active: 10, rounds: 200, quick: true},
 		{n: 9000, active: 100, rounds: 300},
 		{n: 9000, active: 900, rounds: 100, quick: true},
 		{n: 9000, active: 4500, rounds: 30},
