@@ -52,13 +52,13 @@ func ODirect() experiment.Definition {
 				"Pages of 4 KiB are read from a file of 1 GiB (256 MiB in a quick run) on the disk where experiments keep their files, past the page cache (O_DIRECT), in an order that looks random and has no page twice. pread has one read in flight, always: it is measured again in each series, beside io_uring at that depth, because a disk is not equally fast at all times. io_uring keeps 1, 2, 4, … 128 reads in flight: whatever has completed is asked for anew, with one system call that waits for at least one more. A trial goes on for one second (0.4 s in a quick run), and the content of every page is checked.\n\n"+
 					"Latency is from asking for a page to taking it, measured once for all that are asked for or taken together; it is right to one sixteenth.\n\n"+
 					"Mind that the disk of a virtual machine is mostly a file or a volume on another machine, with caches and limits of its own: what is measured is that path, not a drive. Others who use the disk meanwhile are measured with it.\n\n"+
-					"It takes about two and a half minutes; a quick run, of depths 1, 8, 32 and 128, about 40 seconds.",
+					"It takes about two and a quarter minutes; a quick run, of depths 1, 8, 32 and 128, about 25 seconds.",
 				"文件大小为 1 GiB（快速运行时为 256 MiB），放在实验存放文件的磁盘上。绕过页缓存（O_DIRECT），以看似随机、但不重复的顺序，每次读一个 4 KiB 的页。pread 始终只有一个读在进行；由于磁盘的速度随时间变化，每个系列都重新测一次 pread，和同一系列的 io_uring 对照。io_uring 让 1、2、4……128 个读同时进行：每完成一些就补上同样多的请求，并用一次系统调用等待至少一个新的结果。每次试验持续一秒（快速运行 0.4 秒），每一页的内容都会检查。\n\n"+
 					"延迟是从提出请求到取走结果的时间，同一批提出或取走的请求只看一次时钟；误差不超过十六分之一。\n\n"+
 					"请注意，虚拟机的磁盘多半是另一台机器上的文件或卷，它有自己的缓存和限速：测到的是整条路径，而不是某块硬盘。同时使用这块磁盘的其他程序也会影响结果。\n\n"+
-					"整个实验大约需要两分半钟；快速运行只测深度 1、8、32、128，约 40 秒。"),
-			Seconds: 160,
-			Quick:   40,
+					"整个实验大约需要两分二十秒；快速运行只测深度 1、8、32、128，约 25 秒。"),
+			Seconds: 140,
+			Quick:   25,
 			Series:  series,
 			Metrics: []experiment.Metric{
 				{ID: "gb_per_s", Label: text("Throughput", "吞吐量"), Unit: "GB/s", Better: "higher"},
