@@ -148,6 +148,9 @@ func (r *Ring) cqeAt(position uint32) *CQE {
 	return (*CQE)(unsafe.Add(r.cqes, uintptr(position&r.cqMask)*uintptr(r.cqeSize)))
 }
 
+// CQEAt is the completion at a position from CQHead to CQTail.
+func (r *Ring) CQEAt(position uint32) CQE { return *r.cqeAt(position) }
+
 // Advance gives n completions back to the kernel, no more than CQPending.
 func (r *Ring) Advance(n int) { atomic.AddUint32(r.cqHead, uint32(n)) }
 

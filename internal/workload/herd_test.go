@@ -77,12 +77,12 @@ func TestHerdRefuses(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	if got := Names(); !slices.Equal(got, []string{"puppet"}) {
+	if got := Names(); !slices.Equal(got, []string{"puppet", "ring"}) {
 		t.Errorf("the page may start %v", got)
 	}
 	got := LabNames()
 	slices.Sort(got)
-	if !slices.Equal(got, []string{"clients", "herd", "puppet", "readiness"}) {
+	if !slices.Equal(got, []string{"clients", "herd", "puppet", "readiness", "ring"}) {
 		t.Errorf("a lab may start %v", got)
 	}
 }

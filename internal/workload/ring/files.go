@@ -497,12 +497,31 @@ func (p *Puppet) expect(f *file) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, g := range p.rings {
-		if g.params.Flags&iouring.SetupDeferTaskrun == 0 && slices.ContainsFunc(g.inflight, func(q *request) bool {
-			return q.file == f && q.flags&^iouring.FlagFixedFile&^iouring.FlagBufferSelect == 0
-		}) {
+		if g.waitsFor(f) {
 			p.awaited = append(p.awaited, expectation{g, g.ring.CQTail()})
 		}
 	}
+}
+
+// waitsFor reports whether a completion comes by itself when f becomes readable.
+func (g *instance) waitsFor(f *file) bool {
+	if g.params.Flags&iouring.SetupDeferTaskrun != 0 || g.scribbled != "" || g.ring.SQFlags() & ^iouring.SQNeedWakeup != 0 {
+		return false
+	}
+	done := map[uint64]bool{} // completed and not reaped
+	for at := g.ring.CQHead(); at != g.ring.CQTail(); at++ {
+		if c := g.ring.CQEAt(at); !c.More() {
+			done[c.UserData] = true
+		}
+	}
+	found := false
+	for _, q := range g.inflight {
+		if q.flags&iouring.FlagIODrain != 0 {
+			return false // it may hold others back
+		}
+		found = found || q.file == f && !q.behind && !q.skips() && !done[q.userData]
+	}
+	return found
 }
 
 func (e expectation) due() bool {

@@ -21,8 +21,8 @@ type request struct {
 	flags     uint8
 	length    int
 	multishot bool
-	garbled   bool   // its SQE was written over
-	chain     uint64 // those of one chain have the same number
+	garbled   bool // its SQE was written over
+	chain     *chain
 	behind    bool   // another of its chain comes before it
 	memory    []byte // that it points to; given back with its last completion
 }
@@ -34,6 +34,9 @@ func (q *request) plain() bool {
 	const other = iouring.FlagIODrain | iouring.FlagIOLink | iouring.FlagIOHardlink | iouring.FlagAsync
 	return q.what == "nop" && q.flags&other == 0 && !q.garbled && !q.behind
 }
+
+// chain is requests that are linked, or one that is not.
+type chain struct{ failed bool } // a completion has told of an error
 
 // instance is one ring with what the puppet knows of it by having done it.
 type instance struct {
@@ -50,7 +53,7 @@ type instance struct {
 	reaped   int
 	dropped  uint32 // bad indices that the kernel passed over
 
-	chain  uint64 // of the last request that was taken
+	chain  *chain // of the last request that was taken
 	linked bool   // it had a link, so the next is of the same chain
 
 	scribbled string // what is written over; empty if nothing
@@ -83,17 +86,25 @@ func (g *instance) due() bool {
 	return g.sqpoll() && g.scribbled == "" && g.ring.SQPending() > 0 && g.ring.SQFlags()&iouring.SQNeedWakeup == 0
 }
 
+// taking is what an io_uring_enter is foretold to take.
+type taking struct {
+	requests []*request
+	bad      *request // the bad index behind them, which ends it; nil if there is none
+}
+
 // take moves what an io_uring_enter with n to submit takes from queued to
-// inflight and returns what was taken. A bad index ends it.
-func (g *instance) take(n int) (taken []*request) {
+// inflight.
+func (g *instance) take(n int) (t taking) {
 	g.linked = false // a chain ends with the call
 	for ; n > 0 && len(g.queued) > 0; n-- {
+		first := g.queued[0]
 		if !g.takeOne() {
+			t.bad = first
 			break
 		}
-		taken = append(taken, g.inflight[len(g.inflight)-1])
+		t.requests = append(t.requests, first)
 	}
-	return taken
+	return t
 }
 
 // takeOne takes the first of queued; false if it is a bad index.
@@ -105,7 +116,7 @@ func (g *instance) takeOne() bool {
 		return false
 	}
 	if !g.linked {
-		g.chain++
+		g.chain = &chain{}
 	}
 	q.chain, q.behind = g.chain, g.linked
 	g.linked = q.flags&(iouring.FlagIOLink|iouring.FlagIOHardlink) != 0
@@ -113,15 +124,20 @@ func (g *instance) takeOne() bool {
 	return true
 }
 
-// untake puts back the last n of those that take has returned: the kernel
-// stopped before them.
-func (g *instance) untake(taken []*request, n int) {
-	if n <= 0 {
+// untake puts back all but the first n: the kernel stopped behind them. It
+// stops also at one that it refuses, where a bad index may be next.
+func (g *instance) untake(t taking, n int) {
+	stopped := n == len(t.requests) && t.bad != nil && n > 0 && g.ring.SQPending() == len(g.queued)+1
+	if n == len(t.requests) && !stopped {
 		return
 	}
-	back := taken[len(taken)-n:]
+	back := slices.Clone(t.requests[n:])
 	g.inflight = slices.DeleteFunc(g.inflight, func(q *request) bool { return slices.Contains(back, q) })
-	g.queued = append(slices.Clone(back), g.queued...)
+	if t.bad != nil {
+		back = append(back, t.bad)
+		g.dropped--
+	}
+	g.queued = append(back, g.queued...)
 }
 
 // sync takes what an SQPOLL thread has published to have taken.
@@ -133,6 +149,9 @@ func (g *instance) sync(p *Puppet) {
 		if g.takeOne() {
 			p.silent(g, g.inflight[len(g.inflight)-1])
 		}
+	}
+	if len(g.queued) == 0 {
+		g.linked = false // it took all there was: a chain ends with that
 	}
 }
 
@@ -158,11 +177,11 @@ func (p *Puppet) complete(g *instance, c *iouring.CQE) *request {
 	g.reaped++
 	q := g.match(p, c.UserData)
 	if q == nil {
-		p.surprises++
+		p.surprise("ring %d: %s, which no request in flight has", g.fd, cqeText(c))
 		return nil
 	}
 	if !g.possible(q, c) {
-		p.surprises++
+		p.surprise("ring %d: %s, which %s cannot have", g.fd, cqeText(c), q.what)
 	}
 	q.moved(c.Res)
 	if c.More() {
@@ -196,7 +215,7 @@ func (g *instance) match(p *Puppet, userData uint64) *request {
 }
 
 // endSkipped ends those of q's chain that tell nothing: what came before q has
-// succeeded, as do NOPs that come next; where q itself should have told only of
+// succeeded unless it said so, as do NOPs that come next; where q itself should have told only of
 // a failure, all behind it is cancelled without a word (io_uring/timeout.c:
 // io_fail_links).
 func (p *Puppet) endSkipped(g *instance, q *request, failed bool) {
@@ -204,6 +223,9 @@ func (p *Puppet) endSkipped(g *instance, q *request, failed bool) {
 		return
 	}
 	behind, atOnce := false, !failed
+	first := !q.chain.failed // what has failed, if q has
+	silences := failed && first && q.skips() && q.flags&iouring.FlagIOLink != 0
+	q.chain.failed = q.chain.failed || failed
 	for _, other := range slices.Clone(g.inflight) {
 		if other.chain != q.chain {
 			continue
@@ -211,7 +233,7 @@ func (p *Puppet) endSkipped(g *instance, q *request, failed bool) {
 		switch {
 		case other == q:
 			behind = true
-		case !behind && other.skips(), behind && failed && q.skips() && q.flags&iouring.FlagIOLink != 0:
+		case !behind && other.skips() && first, behind && silences:
 			p.end(g, other)
 		case behind && atOnce:
 			if atOnce = other.what == "nop" && other.skips() && other.flags&iouring.FlagAsync == 0; atOnce {

@@ -106,7 +106,7 @@ func (p *Puppet) provide(g *instance, ids []uint16) {
 	var text strings.Builder
 	for i, id := range ids {
 		if int(id) >= b.ring.Entries() {
-			p.surprises++
+			p.surprise("ring %d: buffer %d of %d was used", g.fd, id, b.ring.Entries())
 			continue
 		}
 		at := int(b.ring.Tail()) & (b.ring.Entries() - 1)

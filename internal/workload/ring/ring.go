@@ -49,6 +49,7 @@ type Puppet struct {
 	files     table
 	memory    arena
 	surprises int
+	surprised string // the latest
 	seq       uint64 // of the last call
 	stamp     []byte // buffer of enter
 
@@ -113,6 +114,12 @@ func (p *Puppet) due() bool {
 		}
 	}
 	return false
+}
+
+// surprise counts what differs from what was foretold. Held: p.mu.
+func (p *Puppet) surprise(format string, args ...any) {
+	p.surprises++
+	p.surprised = fmt.Sprintf(format, args...)
 }
 
 // find is a ring of this puppet.

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 
 	"kernelviz/internal/iouring"
@@ -97,11 +98,17 @@ func (p *Puppet) doOverflow(a *Action) error {
 			Code: "not_possible", Message: fmt.Sprintf("ring %d has %d SQEs that are not taken", g.fd, len(g.queued)), Fix: "submit them first",
 		}
 	}
-	left := int(g.ring.CQEntries()) - g.ring.CQPending() + control.Or(a.Extra, 1)
+	overflown := g.ring.SQFlags()&iouring.SQCQOverflow != 0
 	p.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	if overflown { // while the kernel keeps some, none comes to the CQ
+		if _, _, err := p.enterRing(g, g.thread, 0, iouring.EnterGetevents); err != nil {
+			return err
+		}
+	}
+	left := int(g.ring.CQEntries()) - g.ring.CQPending() + control.Or(a.Extra, 1)
 	for left > 0 {
 		n := min(left, int(g.ring.SQEntries()))
 		p.mu.Lock()
@@ -122,8 +129,18 @@ func (p *Puppet) doOverflow(a *Action) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if g.ring.CQPending() != int(g.ring.CQEntries()) || g.ring.SQFlags()&iouring.SQCQOverflow == 0 {
-		p.surprises++
+	if g.ring.CQPending() == int(g.ring.CQEntries()) && g.ring.SQFlags()&iouring.SQCQOverflow != 0 {
+		return nil
 	}
+	drain := func(q *request) bool { return q.flags&iouring.FlagIODrain != 0 }
+	if slices.ContainsFunc(g.inflight, drain) {
+		p.stopped = &control.Error{
+			Code:    "not_full",
+			Message: fmt.Sprintf("the NOPs of ring %d wait for a request with IOSQE_IO_DRAIN", g.fd),
+			Fix:     "let what is before it complete",
+		}
+		return nil
+	}
+	p.surprise("ring %d: %d completions in a queue of %d, flags %s", g.fd, g.ring.CQPending(), g.ring.CQEntries(), iouring.SQFlagNames(g.ring.SQFlags()))
 	return nil
 }

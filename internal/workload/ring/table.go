@@ -111,10 +111,11 @@ func (f *file) readable() bool {
 
 // State is what is known, in the shape of docs/protocol.md.
 type State struct {
-	Rings     []Ring   `json:"rings"`   // by fd
-	FDs       []FD     `json:"fds"`     // by fd, without the rings
-	Threads   []Thread `json:"threads"` // by thread
-	Surprises int      `json:"surprises"`
+	Rings     []Ring   `json:"rings"`               // by fd
+	FDs       []FD     `json:"fds"`                 // by fd, without the rings
+	Threads   []Thread `json:"threads"`             // by thread
+	Surprises int      `json:"surprises"`           // what differed from what was foretold
+	Surprised string   `json:"surprised,omitempty"` // the latest of them
 }
 
 // Ring is one ring.
@@ -183,7 +184,7 @@ func (p *Puppet) State() any {
 		}
 		s.Threads = append(s.Threads, t)
 	}
-	s.Surprises = p.surprises
+	s.Surprises, s.Surprised = p.surprises, p.surprised
 	return s
 }
 
@@ -191,7 +192,7 @@ func (p *Puppet) ringState(g *instance) Ring {
 	g.sync(p)
 	lost := g.ring.CQOverflow()
 	if g.ring.SQDropped() != g.dropped {
-		p.surprises++
+		p.surprise("ring %d: sq_dropped is %d, not %d", g.fd, g.ring.SQDropped(), g.dropped)
 		g.dropped = g.ring.SQDropped()
 	}
 	flags := iouring.SetupList(g.params.Flags)

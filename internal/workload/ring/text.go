@@ -237,6 +237,9 @@ func cqeText(c *iouring.CQE) string {
 }
 
 func resText(res int32) string {
+	if res == -int32(unix.EOPNOTSUPP) {
+		return "-EOPNOTSUPP" // which package unix calls ENOTSUP
+	}
 	if res < 0 {
 		if name := unix.ErrnoName(unix.Errno(-res)); name != "" {
 			return "-" + name

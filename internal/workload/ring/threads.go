@@ -108,15 +108,15 @@ func (p *Puppet) enterRing(g *instance, thread int, submit, flags uint32) (ret i
 
 // foretell takes what an io_uring_enter will take. An SQPOLL thread takes by
 // itself.
-func (g *instance) foretell(submit uint32) []*request {
+func (g *instance) foretell(submit uint32) taking {
 	if g.sqpoll() {
-		return nil
+		return taking{}
 	}
 	return g.take(int(submit))
 }
 
 // took corrects what was foretold by what the call returned. Held: p.mu.
-func (p *Puppet) took(g *instance, foretold []*request, ret int, errno syscall.Errno) {
+func (p *Puppet) took(g *instance, foretold taking, ret int, errno syscall.Errno) {
 	if g.sqpoll() {
 		g.sync(p)
 		return
@@ -124,16 +124,16 @@ func (p *Puppet) took(g *instance, foretold []*request, ret int, errno syscall.E
 	if errno != 0 {
 		ret = 0
 	}
-	if ret > len(foretold) {
-		p.surprises++
-		ret = len(foretold)
+	if ret > len(foretold.requests) {
+		p.surprise("ring %d: io_uring_enter took %d, not %d", g.fd, ret, len(foretold.requests))
+		ret = len(foretold.requests)
 	}
-	g.untake(foretold, len(foretold)-ret)
-	for _, q := range foretold[:ret] {
+	g.untake(foretold, ret)
+	for _, q := range foretold.requests[:ret] {
 		p.silent(g, q)
 	}
 	if g.scribbled != "sq.tail" && g.ring.SQPending() != len(g.queued) {
-		p.surprises++
+		p.surprise("ring %d: %d SQEs lie behind sq.head, not %d", g.fd, g.ring.SQPending(), len(g.queued))
 	}
 }
 
@@ -161,7 +161,7 @@ type waiting struct {
 	fd int
 }
 
-func (p *Puppet) waitBegins(g *instance, w *worker, submit, n, flags uint32) (waiting, []*request) {
+func (p *Puppet) waitBegins(g *instance, w *worker, submit, n, flags uint32) (waiting, taking) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.enter(w.thread, w.tid)
@@ -173,7 +173,7 @@ func (p *Puppet) waitBegins(g *instance, w *worker, submit, n, flags uint32) (wa
 	})
 	_ = p.out.Flush() // a server that is gone ends Serve
 	foretold := g.foretell(submit)
-	for _, q := range foretold {
+	for _, q := range foretold.requests {
 		p.silent(g, q)
 	}
 	return waiting{e, g.fd}, foretold
@@ -196,7 +196,7 @@ func (p *Puppet) takenBy(g *instance, submit uint32) {
 	}
 }
 
-func (p *Puppet) waitEnds(g *instance, w *worker, e waiting, foretold []*request, ret int, errno syscall.Errno, text string) {
+func (p *Puppet) waitEnds(g *instance, w *worker, e waiting, foretold taking, ret int, errno syscall.Errno, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !w.asleep.closed {
