@@ -104,7 +104,9 @@ func (q *requests) find(e *lifeEvent) *tracked {
 func (q *requests) take(events []lifeEvent, lost uint64) {
 	if lost != q.lost {
 		q.lost = lost
+		// What went before may have ended unseen, and so may what comes now.
 		q.doubt()
+		defer q.doubt()
 	}
 	if len(events) == 0 {
 		return
@@ -177,6 +179,9 @@ func (q *requests) apply(e *lifeEvent) (wire.LifeRow, *done) {
 	return row, nil
 }
 
+// workerIOWQ is lifeEvent.Worker of a thread of io-wq.
+const workerIOWQ = 1
+
 // opUnknown is the operation of an event that does not tell it.
 const opUnknown = 255
 
@@ -246,9 +251,9 @@ func (q *requests) complete(e *lifeEvent, t *tracked) *done {
 	}
 	if submitAt != 0 && e.Time >= submitAt {
 		d.us = float64(e.Time-submitAt) / 1e3
-		if d.path == "" {
-			d.path = pathInline
-		}
+	}
+	if e.Worker == workerIOWQ {
+		d.path = pathPunted
 	}
 	return d
 }

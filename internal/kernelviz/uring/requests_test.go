@@ -180,6 +180,18 @@ func TestLostEventsLeaveDoubt(t *testing.T) {
 	if r := only(t, q); r.UserData != 8 {
 		t.Errorf("%+v", r)
 	}
+	// Its end may be among those that were lost with it.
+	q.take([]lifeEvent{event(wire.LifeSubmit, 3, 0x30, 9)}, 4)
+	if r := only(t, q); r.UserData != 8 {
+		t.Errorf("%+v", r)
+	}
+	// How it went is not known then, unless an io-wq thread completed it.
+	plain, punted := event(wire.LifeComplete, 5000, 0x30, 9), event(wire.LifeComplete, 6000, 0x40, 10)
+	plain.SubmitAt, punted.SubmitAt, punted.Worker = 3000, 3000, workerIOWQ
+	q.take([]lifeEvent{plain, punted}, 4)
+	if d := q.done; len(d) != 2 || d[0].path != "" || d[0].us != 2 || d[1].path != pathPunted || d[1].us != 3 {
+		t.Errorf("%+v", d)
+	}
 }
 
 // Snapshots hold the rows of their time: what comes later does not change them.
