@@ -13,7 +13,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
@@ -50,9 +49,11 @@ type tracer struct {
 	watched [maxWatched]*watchedRing // nil: free
 	coll    *ebpf.Collection         // nil while nothing is attached
 	reader  *ringbuf.Reader
-	links   []link.Link
+	links   []attached
 	bell    *bell
 	meter   lifeMeter
+	rester  rester
+	hotRate float64 // runs a second from which on they rest
 }
 
 // watchedRing is one io_ring_ctx that the tracepoints look at.
@@ -60,6 +61,7 @@ type watchedRing struct {
 	slot int
 	ctx  uint64
 	logs []*lifeLog
+	sum  uint32 // how far it was when the programs were taken off
 }
 
 // lifeEvent is one event in the life of a request.
@@ -104,7 +106,7 @@ type lifeLog struct {
 
 // newTracer attaches nothing yet.
 func newTracer(log *slog.Logger, load ebpf.CollectionOptions) *tracer {
-	return &tracer{log: log, load: load}
+	return &tracer{log: log, load: load, hotRate: hotRate}
 }
 
 // watch begins to look at a ring. The channel, of capacity 1, rings now and
@@ -131,6 +133,11 @@ func (t *tracer) watch(ctxAddr uint64) (<-chan struct{}, *lifeLog, error) {
 		w = &watchedRing{slot: i, ctx: ctxAddr}
 		if err := t.coll.Maps[livesMapStates].Put(uint32(i), livesRingState{}); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("clearing the counters of a ring: %w", err), t.settle())
+		}
+		if t.rester.phase == phaseOff {
+			if err := t.skip(w, false); err != nil {
+				return nil, nil, errors.Join(err, t.settle())
+			}
 		}
 		t.watched[i] = w
 		if err := t.publish(); err != nil {
@@ -346,7 +353,7 @@ func (t *tracer) attach() error {
 		return err
 	}
 	for name := range spec.Programs {
-		if !slices.ContainsFunc(programs, func(p lifeProgram) bool { return p.name == name }) {
+		if name != livesProgSkip && !slices.ContainsFunc(programs, func(p lifeProgram) bool { return p.name == name }) {
 			delete(spec.Programs, name)
 		}
 	}
@@ -360,23 +367,28 @@ func (t *tracer) attach() error {
 		return fmt.Errorf("opening the buffer of request lives: %w", err)
 	}
 	for _, p := range programs {
-		l, err := link.AttachTracing(link.TracingOptions{Program: t.coll.Programs[p.name]})
-		if err != nil {
-			return fmt.Errorf("attaching to tracepoint %s: %w", p.tracepoint, err)
+		a := attached{program: p}
+		if err := t.attachOne(&a); err != nil {
+			return err
 		}
-		t.links = append(t.links, l)
+		t.links = append(t.links, a)
 	}
 	t.meter = lifeMeter{}
 	if t.bell, err = newBell(t.coll.Maps[livesMapLives].FD(), t.ring); err != nil {
 		return fmt.Errorf("waiting for request lives: %w", err)
 	}
+	t.startRests()
 	return nil
 }
 
 // detach undoes attach, however far it came. t.mu is held.
 func (t *tracer) detach() {
+	t.stopRests()
 	for _, l := range t.links {
-		if err := l.Close(); err != nil {
+		if l.link == nil {
+			continue
+		}
+		if err := l.link.Close(); err != nil {
 			t.log.Error("detaching a tracepoint", "err", err)
 		}
 	}

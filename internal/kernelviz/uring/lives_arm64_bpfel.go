@@ -60,6 +60,15 @@ type livesRingState struct {
 	Pad     uint32
 }
 
+type livesSkipArgs struct {
+	_    structs.HostLayout
+	Ring uint64
+	Slot uint32
+	Add  uint32
+	Sum  uint32
+	Pad  uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -78,9 +87,11 @@ const (
 	livesProgPollArm        = "poll_arm"
 	livesProgQueueAsyncWork = "queue_async_work"
 	livesProgReqFailed      = "req_failed"
+	livesProgSkip           = "skip"
 	livesProgSubmitReq      = "submit_req"
 	livesProgSubmitSqe      = "submit_sqe"
 	livesProgTaskAdd        = "task_add"
+	livesVarClosing         = "closing"
 	livesVarLastWakeup      = "last_wakeup"
 	livesVarLifeLayout      = "life_layout"
 	livesVarRingCount       = "ring_count"
@@ -141,6 +152,7 @@ type livesProgramSpecs struct {
 	PollArm        *ebpf.ProgramSpec `ebpf:"poll_arm"`
 	QueueAsyncWork *ebpf.ProgramSpec `ebpf:"queue_async_work"`
 	ReqFailed      *ebpf.ProgramSpec `ebpf:"req_failed"`
+	Skip           *ebpf.ProgramSpec `ebpf:"skip"`
 	SubmitReq      *ebpf.ProgramSpec `ebpf:"submit_req"`
 	SubmitSqe      *ebpf.ProgramSpec `ebpf:"submit_sqe"`
 	TaskAdd        *ebpf.ProgramSpec `ebpf:"task_add"`
@@ -160,6 +172,7 @@ type livesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type livesVariableSpecs struct {
+	Closing    *ebpf.VariableSpec `ebpf:"closing"`
 	LastWakeup *ebpf.VariableSpec `ebpf:"last_wakeup"`
 	LifeLayout *ebpf.VariableSpec `ebpf:"life_layout"`
 	RingCount  *ebpf.VariableSpec `ebpf:"ring_count"`
@@ -207,6 +220,7 @@ func (m *livesMaps) Close() error {
 //
 // It can be passed to loadLivesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type livesVariables struct {
+	Closing    *ebpf.Variable `ebpf:"closing"`
 	LastWakeup *ebpf.Variable `ebpf:"last_wakeup"`
 	LifeLayout *ebpf.Variable `ebpf:"life_layout"`
 	RingCount  *ebpf.Variable `ebpf:"ring_count"`
@@ -229,6 +243,7 @@ type livesPrograms struct {
 	PollArm        *ebpf.Program `ebpf:"poll_arm"`
 	QueueAsyncWork *ebpf.Program `ebpf:"queue_async_work"`
 	ReqFailed      *ebpf.Program `ebpf:"req_failed"`
+	Skip           *ebpf.Program `ebpf:"skip"`
 	SubmitReq      *ebpf.Program `ebpf:"submit_req"`
 	SubmitSqe      *ebpf.Program `ebpf:"submit_sqe"`
 	TaskAdd        *ebpf.Program `ebpf:"task_add"`
@@ -246,6 +261,7 @@ func (p *livesPrograms) Close() error {
 		p.PollArm,
 		p.QueueAsyncWork,
 		p.ReqFailed,
+		p.Skip,
 		p.SubmitReq,
 		p.SubmitSqe,
 		p.TaskAdd,
