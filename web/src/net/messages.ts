@@ -1,6 +1,7 @@
 // The JSON messages of docs/protocol.md. Every message from the server is
 // decoded here, once; the rest of the page sees only these types.
 
+import { ringState, type RingAction, type RingState } from "./ring";
 import { bool, dict, list, num, obj, oneOf, or, record, str, type Decoded, type Decoder } from "./shape";
 
 const target = obj({
@@ -88,11 +89,15 @@ const puppetState = obj({
 export type PuppetState = Decoded<typeof puppetState>;
 
 const anyWorkload = obj({ id: str, name: str, pid: or(num, 0), running: bool, ended: or(str, "") });
-export type Workload = Decoded<typeof anyWorkload> & { state: PuppetState | null };
+export type Workload = Decoded<typeof anyWorkload> & { state: PuppetState | null; ring?: RingState };
 
 // Only what the puppets know is read here; that of others has other shapes.
 const workload: Decoder<Workload> = (v, at) => {
   const base = anyWorkload(v, at);
+  if (base.name === "ring") {
+    const ring = or<RingState | null>(ringState, null)(record(v, at)["state"], `${at}.state`);
+    return ring ? { ...base, state: null, ring } : { ...base, state: null };
+  }
   if (base.name !== "puppet") return { ...base, state: null };
   return { ...base, state: or<PuppetState | null>(puppetState, null)(record(v, at)["state"], `${at}.state`) };
 };
@@ -278,7 +283,8 @@ export type Action =
     }
   | { op: "ready" | "drain" | "close" | "dup"; fd: number }
   | { op: "wait"; epfd: number; maxevents: number; timeout: number; thread: number }
-  | { op: "cycle" };
+  | { op: "cycle" }
+  | RingAction;
 
 /** A request is answered by one message that carries its ref back. */
 export type Request =

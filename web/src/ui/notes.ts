@@ -22,6 +22,8 @@ const keys: Record<string, Key> = {
   timeout: "note.timeout",
   add_ready: "note.addready",
   epoll_in_use: "note.epollinuse",
+  memory: "ring.note.memory",
+  ring_in_use: "ring.note.inuse",
 };
 
 export function noteKey(note: string): Key | null {

@@ -7,9 +7,27 @@
 export const tabs = ["tree", "lists", "struct", "table"] as const;
 export type Tab = (typeof tabs)[number];
 
+/** Tabs of a ring, of which "rings" is the first. */
+export const ringTabs = ["rings", "timeline", "struct", "table"] as const;
+export type RingTab = (typeof ringTabs)[number];
+
+/** A link of a lesson says which tab is shown, but not of what: each view takes what it knows. */
+export type AnyTab = Tab | RingTab;
+export const anyTabs: readonly AnyTab[] = [...tabs, ...ringTabs];
+
+/** epollTab is the tab of an epoll instance that the link asks for. */
+export function epollTab(tab: AnyTab): Tab {
+  return tabs.find((t) => t === tab) ?? "tree";
+}
+
+/** ringTab is the tab of a ring that the link asks for. */
+export function ringTab(tab: AnyTab): RingTab {
+  return ringTabs.find((t) => t === tab) ?? "rings";
+}
+
 /** Look is what the link says beyond the target; null leaves it to the page. */
 export interface Look {
-  tab: Tab;
+  tab: AnyTab;
   fd: number | null; // the focused node
   lo: number | null; // viewport in ranks
   hi: number | null;
@@ -54,7 +72,7 @@ export function parseRoute(hash: string): Route {
   const lang = params.get("lang");
   const tab = params.get("tab");
   const look: Look = {
-    tab: tabs.find((t) => t === tab) ?? "tree",
+    tab: anyTabs.find((t) => t === tab) ?? "tree",
     fd: number(params, "fd"),
     lo: number(params, "lo"),
     hi: number(params, "hi"),
@@ -105,7 +123,7 @@ export function formatRoute(route: Route): string {
   }
   const { tab, fd, lo, hi, lang } = route.look;
   if (route.page === "lab" && route.step) params.set("step", route.step);
-  if (tab !== "tree") params.set("tab", tab);
+  if (tab !== "tree" && tab !== "rings") params.set("tab", tab); // the first of their view
   if (fd !== null) params.set("fd", String(fd));
   if (lo !== null && hi !== null) {
     params.set("lo", String(lo));

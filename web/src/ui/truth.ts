@@ -17,9 +17,9 @@ export interface Fact {
   tone: "plain" | "good" | "warn" | "bad";
 }
 
-export interface Telling {
+/** What every view tells in the same words. */
+export interface Shared {
   truth: Truth;
-  instance: Instance | null;
   tiers: readonly Tier[];
   mode: Mode | "ended";
   /** ms since the frame came, and between the picture shown and the newest. */
@@ -29,7 +29,11 @@ export interface Telling {
   skipped: number;
 }
 
-const sources: Record<Telling["mode"], { text: Key; tip: Key }> = {
+export interface Telling extends Shared {
+  instance: Instance | null;
+}
+
+const sources: Record<Shared["mode"], { text: Key; tip: Key }> = {
   live: { text: "truth.live", tip: "truth.live.tip" },
   paused: { text: "truth.replay", tip: "truth.replay.tip" },
   replay: { text: "truth.replay", tip: "truth.replay.tip" },
@@ -37,6 +41,11 @@ const sources: Record<Telling["mode"], { text: Key; tip: Key }> = {
 };
 
 export function facts(f: Telling): Fact[] {
+  return [...sharedFacts(f), shape(f), ...instant(f)];
+}
+
+/** sharedFacts are source, tier, age, what was torn, skipped or lost, and what it costs. */
+export function sharedFacts(f: Shared): Fact[] {
   const { truth, mode } = f;
   const tier = f.tiers[truth.tier];
   const out: Fact[] = [
@@ -110,7 +119,6 @@ export function facts(f: Telling): Fact[] {
     params: { cost: percent(truth.cost) },
     tone: "plain",
   });
-  out.push(shape(f), ...instant(f));
   return out;
 }
 

@@ -1,0 +1,1159 @@
+// Model → picture of a ring. The owner stands above and writes from outside of
+// the rings, the kernel between them and writes from inside: who may move which
+// hand is the lesson. What the tier does not see is hatched, with "?".
+import { fillOf, plus, sees, slotOf, type Fill, type RingModel } from "../model/uring";
+import { dataShort, opFamily, opShort, type OpFamily } from "../model/uringnames";
+import { RequestFlag, type CQE, type Place, type Request, type Ring, type SQE } from "../wire/uring";
+import {
+  box,
+  line,
+  paint,
+  sector,
+  TAU,
+  words,
+  type Hatch,
+  type Picture,
+  type Shape,
+  type Target,
+  type Tone,
+} from "./shapes";
+import { grouped, monoWidth, sansWidth } from "./text";
+import type { Point, Rect } from "./types";
+
+/** Rings of at most this many entries are drawn slot by slot. */
+export const MOST_SLOTS = 64;
+
+const PAD = 20;
+const TOP = 14;
+const APP_H = 44;
+const LEGEND = 20; // px a line
+const TOKEN_H = 22;
+/** Slots stand with a hair of paper between them. */
+const GAP = 0.012;
+
+/** The words in the picture; everything else in it is kernel names and numbers. */
+export interface RingWords {
+  application: string;
+  kernel: string;
+  appWrites: string;
+  kernelWrites: string;
+  writesSQ: string;
+  readsCQ: string;
+  pending: string;
+  unread: string;
+  unknown: string;
+  none: string;
+  more: string;
+  lanes: Record<LaneName, string>;
+  lost: string;
+  dropped: string;
+  enters: string;
+  running: string;
+  asleep: string;
+  broken: string;
+  waits: string;
+  inFlight: string;
+}
+
+/** Lanes of the kernel side, from the top. */
+export const LANES = [
+  "submitted",
+  "armed",
+  "timeout",
+  "punted",
+  "taskwork",
+] as const satisfies readonly Place[];
+export type LaneName = (typeof LANES)[number];
+
+export interface RingSceneOptions {
+  readonly width: number;
+  readonly height: number;
+  readonly words: RingWords;
+  /** Name of the owner, "labserver". */
+  readonly comm: string;
+  readonly hovered?: string;
+  readonly focused?: string;
+  /** The owner sleeps in io_uring_enter until that many CQEs have come; 0 it does not. */
+  readonly waitsFor?: number;
+}
+
+/** Where one ring stands. */
+export interface RingPlace {
+  readonly cx: number;
+  readonly cy: number;
+  readonly r0: number;
+  readonly r1: number;
+  readonly entries: number;
+  /** Left edge and width of its column. */
+  readonly x: number;
+  readonly w: number;
+}
+
+export interface RingLayout {
+  readonly sq: RingPlace;
+  readonly cq: RingPlace;
+  readonly app: Rect;
+  readonly kernel: Rect;
+  readonly lanes: Readonly<Record<LaneName, Rect>>;
+  readonly thread: Rect;
+  readonly tray: Rect;
+  readonly legendY: number;
+}
+
+function within(v: number, lo: number, hi: number): number {
+  return Math.max(lo, Math.min(v, hi));
+}
+
+/** Where everything stands in a picture of that size; nothing depends on what is in the rings. */
+export function layoutRing(width: number, height: number, sqEntries: number, cqEntries: number): RingLayout {
+  const colW = within(width * 0.3, 150, 460);
+  const legendH = 4 * LEGEND + 10;
+  const ringTop = TOP + APP_H + 30;
+  const room = height - 10 - legendH - ringTop;
+  const r1 = within(Math.min(colW / 2 - 30, room / 2 - 26), 44, 230);
+  const r0 = r1 * 0.58;
+  const cy = ringTop + 24 + Math.max(r1, (room - 40) / 2);
+  const sqX = PAD;
+  const cqX = width - PAD - colW;
+  const at = (x: number, entries: number): RingPlace => ({
+    cx: x + colW / 2,
+    cy,
+    r0,
+    r1,
+    entries,
+    x,
+    w: colW,
+  });
+  const kernel = {
+    x: sqX + colW + 14,
+    y: TOP + APP_H + 26,
+    w: Math.max(120, cqX - 14 - (sqX + colW + 14)),
+    h: height - 12 - (TOP + APP_H + 26),
+  };
+  const headH = 56; // its name, and the thread or who enters
+  const laneH = (kernel.h - headH - 10) / LANES.length;
+  const lanes = Object.fromEntries(
+    LANES.map((name, i) => [
+      name,
+      { x: kernel.x + 10, y: kernel.y + headH + i * laneH, w: kernel.w - 20, h: laneH },
+    ]),
+  ) as Record<LaneName, Rect>;
+  const legendY = cy + r1 + 44;
+  return {
+    sq: at(sqX, sqEntries),
+    cq: at(cqX, cqEntries),
+    app: { x: PAD, y: TOP, w: width - 2 * PAD, h: APP_H },
+    kernel,
+    lanes,
+    thread: { x: kernel.x + 10, y: kernel.y + 28, w: kernel.w - 20, h: 22 },
+    tray: { x: cqX + 4, y: legendY + 2 * LEGEND + 2, w: colW - 8, h: 28 },
+    legendY,
+  };
+}
+
+/** The angle at which the slot of a counter's value begins: slot 0 at twelve o'clock, clockwise. */
+export function angleOf(position: number, entries: number): number {
+  return -Math.PI / 2 + (TAU * slotOf(position, entries)) / Math.max(1, entries);
+}
+
+/** The middle of a slot. */
+export function slotPoint(r: RingPlace, position: number): Point {
+  const a = angleOf(position, r.entries) + Math.PI / Math.max(1, r.entries);
+  const mid = (r.r0 + r.r1) / 2;
+  return { x: r.cx + Math.cos(a) * mid, y: r.cy + Math.sin(a) * mid };
+}
+
+/** The middle of a lane, where what passes it without staying is seen. */
+export function lanePoint(l: RingLayout, name: LaneName): Point {
+  const r = l.lanes[name];
+  return { x: r.x + r.w / 2, y: r.y + Math.min(r.h - 14, 34) };
+}
+
+const FAMILY: Record<OpFamily, { tone: Tone; hatch: Hatch }> = {
+  plain: { tone: "soft", hatch: "none" },
+  file: { tone: "wait", hatch: "none" },
+  net: { tone: "accent", hatch: "none" },
+  wait: { tone: "warn", hatch: "none" },
+  control: { tone: "ink", hatch: "none" },
+};
+
+export function toneOfOp(op: number): Tone {
+  return FAMILY[opFamily(op)].tone;
+}
+
+/** What stands on a token: "READ 7". */
+export function tokenText(op: number, userData: bigint): string {
+  return `${opShort(op)} ${dataShort(userData)}`;
+}
+
+export function tokenWidth(text: string): number {
+  return Math.max(40, monoWidth(text, 11) + 16);
+}
+
+interface Frame {
+  l: RingLayout;
+  m: RingModel;
+  ring: Ring;
+  fill: Fill;
+  o: RingSceneOptions;
+  shapes: Shape[];
+  targets: Target[];
+}
+
+/** Words that would run over their place end in "…". */
+function fitted(text: string, width: number, size: number, font: "mono" | "sans" = "sans"): string {
+  const measure = font === "mono" ? monoWidth : sansWidth;
+  if (measure(text, size) <= width) return text;
+  let cut = text;
+  while (cut.length > 1 && measure(`${cut}…`, size) > width) cut = cut.slice(0, -1);
+  return cut.length > 1 ? `${cut}…` : "";
+}
+
+// ---- the rings ----
+
+interface Slot {
+  id: string;
+  position: number;
+  tone: Tone;
+  hatch: Hatch;
+  label: string[];
+  dash: boolean;
+  error: boolean;
+}
+
+function slotShape(f: Frame, r: RingPlace, s: Slot): void {
+  const n = r.entries;
+  const a0 = angleOf(s.position, n) + GAP;
+  const a1 = a0 + TAU / n - 2 * GAP;
+  const look = { cx: r.cx, cy: r.cy, r0: r.r0 + 1.5, r1: r.r1 - 1.5, a0, a1 };
+  f.shapes.push(
+    sector({
+      ...look,
+      key: s.id,
+      fill: paint(s.tone, s.error ? 0.72 : 0.8),
+      stroke: paint(s.tone),
+      width: s.error ? 2.2 : 1.4,
+      dash: s.dash,
+      hatch: s.hatch,
+      hatchTone: s.tone,
+    }),
+  );
+  if (s.error && n <= 32) {
+    // A notch at the rim: an error is seen without its colour.
+    const am = (a0 + a1) / 2;
+    const half = Math.min(0.09, (a1 - a0) / 4);
+    f.shapes.push(
+      sector({
+        ...look,
+        key: `${s.id}/notch`,
+        r0: r.r1 - 7,
+        r1: r.r1 - 1.5,
+        a0: am - half,
+        a1: am + half,
+        fill: paint(s.tone),
+      }),
+    );
+  }
+  const mid = slotPoint(r, s.position);
+  const arc = ((r.r0 + r.r1) / 2) * (TAU / n);
+  const depth = r.r1 - r.r0;
+  const room = Math.max(Math.min(arc, depth * 1.5), arc * 0.9);
+  const lines = s.label.filter((t) => t !== "").slice(0, depth >= 34 && arc >= 30 ? 2 : 1);
+  const size = arc >= 44 ? 11 : 9.5;
+  const fits = lines.filter((t) => monoWidth(t, size) <= room - 3);
+  fits.forEach((t, i) => {
+    f.shapes.push(
+      words({
+        key: `${s.id}/label${i}`,
+        x: mid.x,
+        y: mid.y + (i - (fits.length - 1) / 2) * (size + 2),
+        text: t,
+        size,
+        font: "mono",
+        weight: i === 0 ? 600 : 400,
+        tone: i === 0 ? s.tone : "ink",
+        align: "middle",
+      }),
+    );
+  });
+  f.targets.push({
+    id: s.id,
+    x: mid.x,
+    y: mid.y,
+    r: Math.min(arc, depth) / 2,
+    area: { kind: "sector", ...look },
+  });
+  if (f.o.focused === s.id || f.o.hovered === s.id) mark(f, { ...look, focused: f.o.focused === s.id });
+}
+
+function mark(
+  f: Frame,
+  at: { cx: number; cy: number; r0: number; r1: number; a0: number; a1: number; focused: boolean },
+): void {
+  const { focused, ...look } = at;
+  const grown = { ...look, r0: look.r0 - 3, r1: look.r1 + 3, a0: look.a0 - 0.02, a1: look.a1 + 0.02 };
+  f.shapes.push(sector({ ...grown, stroke: paint("accent"), width: focused ? 2.4 : 1.4, dash: focused }));
+}
+
+/** The track of a ring: its slots, or a plain band if they would be too many. */
+function track(f: Frame, r: RingPlace, known: boolean): void {
+  const n = r.entries;
+  const whole = { cx: r.cx, cy: r.cy, r0: r.r0, r1: r.r1, a0: 0, a1: TAU };
+  f.shapes.push(
+    sector({
+      ...whole,
+      fill: paint("panel"),
+      stroke: paint("line"),
+      hatch: known ? "none" : "rising",
+      hatchTone: "line",
+    }),
+  );
+  if (n > MOST_SLOTS || n === 0) return;
+  for (let i = 0; i < n; i++) {
+    const a = angleOf(i, n);
+    const c = Math.cos(a);
+    const s = Math.sin(a);
+    f.shapes.push(
+      line({
+        x1: r.cx + c * r.r0,
+        y1: r.cy + s * r.r0,
+        x2: r.cx + c * r.r1,
+        y2: r.cy + s * r.r1,
+        tone: "line",
+      }),
+    );
+  }
+  if (n > 32 || r.r1 < 60) return;
+  // Numbers of the slots, small, at the inner rim of free ones and filled ones alike.
+  for (let i = 0; i < n; i++) {
+    const a = angleOf(i, n) + Math.PI / n;
+    const rr = r.r0 + 7;
+    if (n > 16 && i % 4 !== 0) continue;
+    f.shapes.push(
+      words({
+        x: r.cx + Math.cos(a) * rr,
+        y: r.cy + Math.sin(a) * rr,
+        text: String(i),
+        size: 8.5,
+        font: "mono",
+        tone: "soft",
+        align: "middle",
+        alpha: 0.75,
+      }),
+    );
+  }
+}
+
+/** A run of slots too many to be drawn singly, with its exact count. */
+function arc(
+  f: Frame,
+  r: RingPlace,
+  id: string,
+  from: number,
+  count: number,
+  look: { tone: Tone; hatch: Hatch },
+): void {
+  if (count <= 0) return;
+  const shown = Math.min(count, r.entries);
+  const a0 = angleOf(from, r.entries);
+  const span = Math.max(0.02, (TAU * shown) / r.entries);
+  const at = { cx: r.cx, cy: r.cy, r0: r.r0 + 1.5, r1: r.r1 - 1.5, a0, a1: a0 + span };
+  f.shapes.push(
+    sector({
+      ...at,
+      key: id,
+      fill: paint(look.tone, 0.78),
+      stroke: paint(look.tone),
+      width: 1.4,
+      hatch: look.hatch,
+      hatchTone: look.tone,
+    }),
+  );
+  const mid = (r.r0 + r.r1) / 2;
+  const am = a0 + span / 2;
+  const p = { x: r.cx + Math.cos(am) * mid, y: r.cy + Math.sin(am) * mid };
+  f.shapes.push(
+    words({
+      key: `${id}/count`,
+      ...p,
+      text: grouped(count),
+      size: 11,
+      font: "mono",
+      weight: 600,
+      tone: look.tone,
+      align: "middle",
+      clear: true,
+    }),
+  );
+  f.targets.push({ id, ...p, r: 12, area: { kind: "sector", ...at } });
+  if (f.o.focused === id || f.o.hovered === id) mark(f, { ...at, focused: f.o.focused === id });
+}
+
+function sqSlot(f: Frame, e: SQE | undefined, position: number, taken: boolean): Slot {
+  const id = `sq:${position}`;
+  if (!e) {
+    return { id, position, tone: "soft", hatch: "rising", label: ["?"], dash: true, error: false };
+  }
+  const bad = sees(f.ring, "sqes") && e.index >= f.ring.sqEntries;
+  return {
+    id,
+    position,
+    tone: bad ? "red" : toneOfOp(e.op),
+    hatch: taken ? "falling" : "none",
+    label: [bad ? `✕ ${e.index}` : opShort(e.op), dataShort(e.userData)],
+    dash: false,
+    error: bad,
+  };
+}
+
+function cqSlot(e: CQE | undefined, position: number, published: boolean): Slot {
+  const id = `cq:${position}`;
+  if (!e) return { id, position, tone: "soft", hatch: "rising", label: ["?"], dash: true, error: false };
+  const error = e.res < 0;
+  return {
+    id,
+    position,
+    tone: error ? "red" : "ready",
+    hatch: published ? "none" : "falling",
+    label: [error ? `−${-e.res}` : String(e.res), dataShort(e.userData)],
+    dash: false,
+    error,
+  };
+}
+
+function handsOf(
+  f: Frame,
+  r: RingPlace,
+  names: {
+    app: string;
+    appAt: number;
+    kernel: string;
+    kernelAt: number;
+    appWord: string;
+    kernelWord: string;
+  },
+): void {
+  const wide = r.r1 >= 62;
+  const reach = r.r1 - r.r0 - 4;
+  const common = { cx: r.cx, cy: r.cy, kind: "hand", alpha: 1, size: 10 } as const;
+  f.shapes.push({
+    ...common,
+    key: names.kernel,
+    angle: angleOf(names.kernelAt, r.entries),
+    r: r.r0 - 1,
+    reach,
+    side: -1,
+    filled: false,
+    tone: "wait",
+    label: wide && r.r0 > 52 ? names.kernelWord : "",
+  });
+  f.shapes.push({
+    ...common,
+    key: names.app,
+    angle: angleOf(names.appAt, r.entries),
+    r: r.r1 + 2,
+    reach,
+    side: 1,
+    filled: true,
+    tone: "accent",
+    label: names.appWord,
+  });
+}
+
+function hub(f: Frame, r: RingPlace, name: string, count: string, word: string): void {
+  f.shapes.push(
+    words({
+      x: r.cx,
+      y: r.cy - 17,
+      text: name,
+      size: 11,
+      font: "mono",
+      weight: 600,
+      tone: "soft",
+      align: "middle",
+    }),
+    words({
+      key: `${name}.count`,
+      x: r.cx,
+      y: r.cy + 1,
+      text: count,
+      size: r.r0 > 50 ? 22 : 16,
+      font: "mono",
+      weight: 600,
+      tone: "ink",
+      align: "middle",
+    }),
+    words({
+      x: r.cx,
+      y: r.cy + 19,
+      text: fitted(word, r.r0 * 1.6, 10.5),
+      size: 10.5,
+      tone: "soft",
+      align: "middle",
+    }),
+  );
+}
+
+/** A line under a ring: a hand's sign, its name, its value, and who writes it. */
+function legend(
+  f: Frame,
+  r: RingPlace,
+  row: number,
+  at: { name: string; value: string; writer: string; tone: Tone; filled: boolean; id: string },
+): void {
+  const y = f.l.legendY + row * LEGEND;
+  const x = r.x + 4;
+  const side = 7;
+  f.shapes.push({
+    kind: "hand",
+    key: "",
+    alpha: 1,
+    cx: x + 6,
+    cy: y,
+    angle: 0,
+    r: 4,
+    reach: 0,
+    side: -1,
+    size: side,
+    filled: at.filled,
+    tone: at.tone,
+    label: "",
+  });
+  const nameW = monoWidth(at.name, 11.5);
+  const valueX = x + 18 + nameW + 8;
+  const valueW = monoWidth(at.value, 11.5);
+  f.shapes.push(
+    words({ x: x + 18, y, text: at.name, size: 11.5, font: "mono", weight: 600, tone: at.tone }),
+    words({ x: valueX, y, text: at.value, size: 11.5, font: "mono", tone: "ink" }),
+  );
+  const writer = fitted(at.writer, r.x + r.w - (valueX + valueW + 10), 11.5);
+  if (writer) f.shapes.push(words({ x: valueX + valueW + 10, y, text: writer, size: 11.5, tone: "soft" }));
+  f.targets.push({
+    id: at.id,
+    x: x + 40,
+    y,
+    r: 10,
+    area: { kind: "box", x, y: y - LEGEND / 2, w: r.w - 8, h: LEGEND },
+  });
+  if (f.o.focused === at.id || f.o.hovered === at.id)
+    outlineBox(f, { x: x - 3, y: y - LEGEND / 2, w: r.w - 4, h: LEGEND }, at.id);
+}
+
+function outlineBox(f: Frame, r: Rect, id: string): void {
+  const focused = f.o.focused === id;
+  f.shapes.push(box({ ...r, r: 5, stroke: paint("accent"), width: focused ? 2.2 : 1.4, dash: focused }));
+}
+
+function submissionRing(f: Frame): void {
+  const { ring, fill, o } = f;
+  const r = f.l.sq;
+  const heads = sees(ring, "heads");
+  const w = o.words;
+  track(f, r, heads);
+  const pending = Math.min(fill.pending, ring.sqEntries);
+  if (heads) {
+    const rows = new Map(f.m.sqes.map((e) => [e.position, e]));
+    if (ring.sqEntries <= MOST_SLOTS) {
+      for (let i = 0; i < pending; i++) {
+        const position = plus(ring.sqHead, i);
+        slotShape(f, r, sqSlot(f, rows.get(position), position, i < fill.taken));
+      }
+    } else {
+      arc(f, r, "sq:taken", ring.sqHead, fill.taken, { tone: "wait", hatch: "falling" });
+      arc(f, r, "sq:pending", plus(ring.sqHead, fill.taken), pending - fill.taken, {
+        tone: "accent",
+        hatch: "none",
+      });
+    }
+    handsOf(f, r, {
+      app: "sq.tail",
+      appAt: ring.sqTail,
+      kernel: "sq.head",
+      kernelAt: ring.sqHead,
+      appWord: "tail",
+      kernelWord: "head",
+    });
+  }
+  hub(
+    f,
+    r,
+    "SQ",
+    heads ? grouped(fill.pending) : "?",
+    heads ? `${w.pending} / ${grouped(ring.sqEntries)}` : w.unknown,
+  );
+  legend(f, r, 0, {
+    id: "sq.tail",
+    name: "sq.tail",
+    value: heads ? String(ring.sqTail) : "?",
+    writer: w.appWrites,
+    tone: "accent",
+    filled: true,
+  });
+  legend(f, r, 1, {
+    id: "sq.head",
+    name: "sq.head",
+    value: heads ? String(ring.sqHead) : "?",
+    writer: w.kernelWrites,
+    tone: "wait",
+    filled: false,
+  });
+  const y = f.l.legendY + 2 * LEGEND;
+  const cached = sees(ring, "cached");
+  f.shapes.push(
+    words({
+      x: r.x + 22,
+      y,
+      text: fitted(`cached_sq_head ${cached ? ring.cachedSQHead : "?"}`, r.w - 24, 11.5, "mono"),
+      size: 11.5,
+      font: "mono",
+      tone: cached && ring.cachedSQHead !== ring.sqHead ? "ink" : "soft",
+    }),
+    words({
+      x: r.x + 22,
+      y: y + LEGEND,
+      text: fitted(
+        `sq_dropped ${heads ? grouped(ring.sqDropped) : "?"}${ring.sqDropped > 0 ? ` · ${w.dropped}` : ""}`,
+        r.w - 24,
+        11.5,
+      ),
+      size: 11.5,
+      font: "mono",
+      weight: ring.sqDropped > 0 ? 600 : 400,
+      tone: ring.sqDropped > 0 ? "red" : "soft",
+    }),
+  );
+  if (fill.sqBroken && heads) brokenNote(f, r);
+}
+
+function brokenNote(f: Frame, r: RingPlace): void {
+  f.shapes.push(
+    words({
+      x: r.cx,
+      y: r.cy - r.r1 - 30,
+      text: `✕ ${f.o.words.broken}`,
+      size: 11.5,
+      weight: 600,
+      tone: "red",
+      align: "middle",
+      clear: true,
+    }),
+  );
+}
+
+function completionRing(f: Frame): void {
+  const { ring, fill, o } = f;
+  const r = f.l.cq;
+  const heads = sees(ring, "heads");
+  const w = o.words;
+  track(f, r, heads);
+  const unread = Math.min(fill.unread, ring.cqEntries);
+  if (heads) {
+    const rows = new Map(f.m.cqes.map((e) => [e.position, e]));
+    if (ring.cqEntries <= MOST_SLOTS) {
+      for (let i = 0; i < unread; i++) {
+        const position = plus(ring.cqHead, i);
+        slotShape(f, r, cqSlot(rows.get(position), position, true));
+      }
+      for (let i = 0; i < Math.min(fill.unpublished, ring.cqEntries - unread); i++) {
+        const position = plus(ring.cqTail, i);
+        slotShape(f, r, cqSlot(rows.get(position), position, false));
+      }
+    } else {
+      arc(f, r, "cq:unread", ring.cqHead, unread, { tone: "ready", hatch: "none" });
+      arc(f, r, "cq:unpublished", ring.cqTail, fill.unpublished, { tone: "wait", hatch: "falling" });
+    }
+    handsOf(f, r, {
+      app: "cq.head",
+      appAt: ring.cqHead,
+      kernel: "cq.tail",
+      kernelAt: ring.cqTail,
+      appWord: "head",
+      kernelWord: "tail",
+    });
+  }
+  hub(
+    f,
+    r,
+    "CQ",
+    heads ? grouped(fill.unread) : "?",
+    heads ? `${w.unread} / ${grouped(ring.cqEntries)}` : w.unknown,
+  );
+  legend(f, r, 0, {
+    id: "cq.head",
+    name: "cq.head",
+    value: heads ? String(ring.cqHead) : "?",
+    writer: w.appWrites,
+    tone: "accent",
+    filled: true,
+  });
+  legend(f, r, 1, {
+    id: "cq.tail",
+    name: "cq.tail",
+    value: heads ? String(ring.cqTail) : "?",
+    writer: w.kernelWrites,
+    tone: "wait",
+    filled: false,
+  });
+  tray(f);
+  if (fill.cqBroken && heads) brokenNote(f, r);
+}
+
+/** The spill-over tray: completions that found the CQ full. */
+function tray(f: Frame): void {
+  const { ring, o } = f;
+  const t = f.l.tray;
+  const known = sees(ring, "overflow");
+  const kept = known ? ring.overflowList : -1;
+  const full = kept > 0 || ring.cqOverflow > 0;
+  const tone: Tone = full ? "warn" : "line";
+  // Open at the top, where the ring spills into it.
+  f.shapes.push(
+    box({
+      x: t.x,
+      y: t.y,
+      w: t.w,
+      h: t.h,
+      r: 4,
+      fill: full ? paint("warn", 0.88) : null,
+      stroke: paint(tone),
+      dash: !full,
+      hatch: known ? "none" : "rising",
+      hatchTone: "line",
+    }),
+  );
+  const text = known ? `cq_overflow_list ${grouped(kept)}` : "cq_overflow_list ?";
+  const lost = ring.cqOverflow > 0 ? ` · ${o.words.lost.replace("{n}", grouped(ring.cqOverflow))}` : "";
+  const shown = fitted(text + lost, t.w - 16, 11, "mono");
+  f.shapes.push(
+    words({
+      x: t.x + 8,
+      y: t.y + t.h / 2,
+      text: shown,
+      size: 11,
+      font: "mono",
+      weight: full ? 600 : 400,
+      tone: full ? "warn" : "soft",
+      clear: !known,
+    }),
+  );
+  const cell = 9;
+  const start = t.x + 8 + monoWidth(shown, 11) + 10;
+  const count = Math.max(0, Math.min(kept, Math.floor((t.x + t.w - 8 - start) / (cell + 3))));
+  for (let i = 0; i < count; i++) {
+    f.shapes.push(
+      box({
+        key: `overflow:${i}`,
+        x: start + i * (cell + 3),
+        y: t.y + t.h / 2 - 7,
+        w: cell,
+        h: 14,
+        r: 2,
+        fill: paint("warn", 0.55),
+        stroke: paint("warn"),
+      }),
+    );
+  }
+  f.targets.push({ id: "overflow", x: t.x + t.w / 2, y: t.y + t.h / 2, r: 12, area: { kind: "box", ...t } });
+  if (f.o.focused === "overflow" || f.o.hovered === "overflow")
+    outlineBox(f, { x: t.x - 3, y: t.y - 3, w: t.w + 6, h: t.h + 6 }, "overflow");
+}
+
+// ---- the owner ----
+
+function application(f: Frame): void {
+  const { app, sq, cq } = f.l;
+  const { ring, o } = f;
+  const w = o.words;
+  f.shapes.push(
+    box({ ...app, r: 9, fill: paint("accent", 0.9), stroke: paint("accent", 0.35), width: 1.2 }),
+    words({
+      x: app.x + 16,
+      y: app.y + app.h / 2,
+      text: w.application,
+      size: 12,
+      weight: 600,
+      tone: "accent",
+    }),
+  );
+  let x = app.x + 16 + sansWidth(w.application, 12) + 14;
+  const who = `${o.comm || "pid"} ${ring.owner}${ring.owners > 1 ? ` (+${ring.owners - 1})` : ""}`;
+  f.shapes.push(words({ x, y: app.y + app.h / 2, text: who, size: 12, font: "mono", tone: "ink" }));
+  x += monoWidth(who, 12) + 18;
+  const waits = o.waitsFor ? w.waits.replace("{n}", String(o.waitsFor)) : "";
+  if (waits) {
+    const text = fitted(waits, app.x + app.w - 16 - x, 12);
+    f.shapes.push(
+      words({ key: "waits", x, y: app.y + app.h / 2, text, size: 12, tone: "wait", weight: 600 }),
+    );
+  }
+  f.targets.push({
+    id: "application",
+    x: app.x + 80,
+    y: app.y + app.h / 2,
+    r: 20,
+    area: { kind: "box", ...app },
+  });
+  if (o.focused === "application" || o.hovered === "application") {
+    outlineBox(f, { x: app.x - 2, y: app.y - 2, w: app.w + 4, h: app.h + 4 }, "application");
+  }
+  // Down into the SQ, up out of the CQ.
+  const top = app.y + app.h + 3;
+  const tip = sq.cy - sq.r1 - 32;
+  f.shapes.push(
+    line({
+      x1: sq.x + 14,
+      y1: top,
+      x2: sq.x + 14,
+      y2: Math.max(top + 14, tip),
+      tone: "accent",
+      width: 1.6,
+      head: true,
+    }),
+    words({ x: sq.x + 24, y: top + 12, text: fitted(w.writesSQ, sq.w - 24, 11), size: 11, tone: "accent" }),
+    line({
+      x1: cq.x + cq.w - 14,
+      y1: Math.max(top + 14, tip),
+      x2: cq.x + cq.w - 14,
+      y2: top,
+      tone: "accent",
+      width: 1.6,
+      head: true,
+    }),
+    words({
+      x: cq.x + cq.w - 24,
+      y: top + 12,
+      text: fitted(w.readsCQ, cq.w - 24, 11),
+      size: 11,
+      tone: "accent",
+      align: "end",
+    }),
+  );
+}
+
+// ---- the kernel ----
+
+function kernelSide(f: Frame): void {
+  const { kernel, sq, cq } = f.l;
+  const w = f.o.words;
+  f.shapes.push(
+    box({ ...kernel, r: 10, fill: paint("panel"), stroke: paint("wait", 0.5), width: 1.2 }),
+    words({ x: kernel.x + 14, y: kernel.y + 16, text: w.kernel, size: 12, weight: 600, tone: "wait" }),
+    words({
+      x: kernel.x + kernel.w - 14,
+      y: kernel.y + 16,
+      text: fitted(inFlightText(f), kernel.w - sansWidth(w.kernel, 12) - 44, 11, "mono"),
+      size: 11,
+      font: "mono",
+      tone: "soft",
+      align: "end",
+    }),
+    line({
+      x1: sq.cx + sq.r1 + 5,
+      y1: sq.cy,
+      x2: kernel.x - 3,
+      y2: sq.cy,
+      tone: "wait",
+      width: 1.6,
+      head: true,
+    }),
+    line({
+      x1: kernel.x + kernel.w + 3,
+      y1: cq.cy,
+      x2: cq.cx - cq.r1 - 5,
+      y2: cq.cy,
+      tone: "wait",
+      width: 1.6,
+      head: true,
+    }),
+  );
+  thread(f);
+  for (const name of LANES) lane(f, name);
+}
+
+function inFlightText(f: Frame): string {
+  const n = sees(f.ring, "inFlight") && f.ring.inFlight >= 0 ? grouped(f.ring.inFlight) : "?";
+  return `${f.o.words.inFlight} ${n}`;
+}
+
+/** The SQPOLL thread, or who else takes SQEs. */
+function thread(f: Frame): void {
+  const { ring, o } = f;
+  const t = f.l.thread;
+  const w = o.words;
+  const sqpoll = (ring.setup & 2) !== 0;
+  if (!sqpoll) {
+    f.shapes.push(
+      words({ x: t.x + 4, y: t.y + t.h / 2, text: fitted(w.enters, t.w - 8, 11), size: 11, tone: "soft" }),
+    );
+    return;
+  }
+  const known = sees(ring, "thread") && ring.threadState !== "unknown";
+  const row = f.m.workers.find((x) => x.kind === "sqpoll");
+  const name = row?.comm || `iou-sqp-${ring.owner}`;
+  const state = !known
+    ? "?"
+    : ring.threadState === "running"
+      ? w.running
+      : ring.threadState === "asleep"
+        ? w.asleep
+        : w.none;
+  const cpu = ring.threadCPU >= 0 ? `CPU ${ring.threadCPU}` : "CPU ?";
+  threadChip(
+    f,
+    { x: t.x, y: t.y, w: t.w, h: t.h },
+    "thread",
+    `${name} · ${state} · ${cpu}`,
+    known ? ring.threadState : "unknown",
+  );
+}
+
+function threadChip(f: Frame, r: Rect, id: string, label: string, state: Ring["threadState"]): void {
+  const running = state === "running";
+  const tone: Tone = running ? "ready" : "wait";
+  f.shapes.push(
+    box({
+      ...r,
+      key: id,
+      r: 5,
+      fill: running ? paint("ready", 0.86) : paint("paper"),
+      stroke: paint(running ? "ready" : "line"),
+      dash: state === "unknown",
+      hatch: state === "unknown" ? "rising" : "none",
+      hatchTone: "line",
+    }),
+    box({ x: r.x, y: r.y, w: 4, h: r.h, r: 2, key: `${id}/bar`, fill: paint(tone) }),
+    words({
+      key: `${id}/label`,
+      x: r.x + 11,
+      y: r.y + r.h / 2,
+      text: fitted(label, r.w - 18, 11, "mono"),
+      size: 11,
+      font: "mono",
+      tone: "ink",
+    }),
+  );
+  f.targets.push({ id, x: r.x + r.w / 2, y: r.y + r.h / 2, r: r.h / 2, area: { kind: "box", ...r } });
+  if (f.o.focused === id || f.o.hovered === id)
+    outlineBox(f, { x: r.x - 3, y: r.y - 3, w: r.w + 6, h: r.h + 6 }, id);
+}
+
+const LANE_TONE: Record<LaneName, { tone: Tone; hatch: Hatch }> = {
+  submitted: { tone: "ready", hatch: "none" },
+  armed: { tone: "wait", hatch: "dots" },
+  timeout: { tone: "warn", hatch: "level" },
+  punted: { tone: "warn", hatch: "rising" },
+  taskwork: { tone: "accent", hatch: "upright" },
+};
+
+function lane(f: Frame, name: LaneName): void {
+  const r = f.l.lanes[name];
+  const { o, ring } = f;
+  const known = sees(ring, "requests");
+  const rows = f.m.requests.filter((q) => q.where === name);
+  f.shapes.push(line({ x1: r.x, y1: r.y, x2: r.x + r.w, y2: r.y, tone: "line" }));
+  const { tone, hatch } = LANE_TONE[name];
+  // A swatch in the lane's pattern: the timeline uses the same.
+  f.shapes.push(
+    box({
+      x: r.x + 2,
+      y: r.y + 8,
+      w: 14,
+      h: 10,
+      r: 2,
+      fill: paint(tone, 0.7),
+      stroke: paint(tone),
+      hatch,
+      hatchTone: tone,
+    }),
+    words({
+      x: r.x + 22,
+      y: r.y + 13,
+      text: fitted(o.words.lanes[name], r.w * 0.66, 11),
+      size: 11,
+      tone: "soft",
+    }),
+  );
+  if (name === "punted") workerChips(f, r);
+  else if (known && rows.length > 0) {
+    f.shapes.push(
+      words({
+        x: r.x + r.w - 2,
+        y: r.y + 13,
+        text: grouped(laneCount(f, name, rows.length)),
+        size: 11,
+        font: "mono",
+        weight: 600,
+        tone: "ink",
+        align: "end",
+      }),
+    );
+  }
+  if (!known) {
+    const inner = { x: r.x, y: r.y + 22, w: r.w, h: Math.max(0, r.h - 28) };
+    f.shapes.push(box({ ...inner, r: 4, hatch: "rising", hatchTone: "line" }));
+    if (inner.h >= 14) {
+      f.shapes.push(
+        words({
+          x: inner.x + inner.w / 2,
+          y: inner.y + inner.h / 2,
+          text: `? ${fitted(o.words.unknown, inner.w - 30, 11)}`,
+          size: 11,
+          tone: "soft",
+          align: "middle",
+          clear: true,
+        }),
+      );
+    }
+    return;
+  }
+  tokens(f, r, rows, name);
+}
+
+// The kernel counts armed requests even where it lists only the first of them.
+function laneCount(f: Frame, name: LaneName, listed: number): number {
+  return name === "armed" ? Math.max(listed, f.ring.armed) : listed;
+}
+
+function tokens(f: Frame, r: Rect, rows: readonly Request[], name: LaneName): void {
+  const y = r.y + Math.min(r.h - TOKEN_H / 2 - 3, 36);
+  const lines = r.h >= 76 ? 2 : 1;
+  const end = r.x + r.w - 2;
+  let x = r.x + 2;
+  let row = 0;
+  let shown = 0;
+  let previous: { x: number; y: number; linked: boolean } | null = null;
+  const total = laneCount(f, name, rows.length);
+  for (const q of rows) {
+    const label = tokenText(q.op, q.userData);
+    const w = tokenWidth(label);
+    const last = row === lines - 1;
+    const reserve = last && shown + 1 < total ? 62 : 0;
+    if (x + w > end - reserve) {
+      if (last) break;
+      row++;
+      x = r.x + 2;
+      previous = null;
+      if (x + w > end) break;
+    }
+    const at = y + row * (TOKEN_H + 6);
+    if (previous?.linked) {
+      f.shapes.push(line({ x1: previous.x, y1: previous.y, x2: x, y2: at, tone: "ink", width: 2 }));
+    }
+    token(f, { x, y: at - TOKEN_H / 2, w, h: TOKEN_H }, q, label);
+    previous = { x: x + w, y: at, linked: (q.flags & RequestFlag.linked) !== 0 };
+    x += w + 8;
+    shown++;
+  }
+  if (shown < total) {
+    f.shapes.push(
+      words({
+        x,
+        y: y + row * (TOKEN_H + 6),
+        text: f.o.words.more.replace("{n}", grouped(total - shown)),
+        size: 11,
+        tone: "soft",
+        weight: 500,
+      }),
+    );
+  }
+}
+
+function token(f: Frame, r: Rect, q: Request, label: string): void {
+  const id = `req:${q.id}`;
+  const tone = toneOfOp(q.op);
+  if ((q.flags & RequestFlag.multishot) !== 0) {
+    // One request, many completions: a stack.
+    f.shapes.push(
+      box({
+        x: r.x + 3,
+        y: r.y - 3,
+        w: r.w,
+        h: r.h,
+        r: 11,
+        key: `${id}/stack`,
+        fill: paint("paper"),
+        stroke: paint(tone, 0.4),
+      }),
+    );
+  }
+  f.shapes.push(
+    box({ ...r, key: id, r: 11, fill: paint(tone, 0.86), stroke: paint(tone), width: 1.6 }),
+    words({
+      key: `${id}/label`,
+      x: r.x + r.w / 2,
+      y: r.y + r.h / 2,
+      text: label,
+      size: 11,
+      font: "mono",
+      weight: 600,
+      tone,
+      align: "middle",
+    }),
+  );
+  f.targets.push({ id, x: r.x + r.w / 2, y: r.y + r.h / 2, r: r.h / 2, area: { kind: "box", ...r } });
+  if (f.o.focused === id || f.o.hovered === id)
+    outlineBox(f, { x: r.x - 3, y: r.y - 3, w: r.w + 6, h: r.h + 6 }, id);
+}
+
+function workerChips(f: Frame, r: Rect): void {
+  const known = sees(f.ring, "workers");
+  const all = f.m.workers.filter((x) => x.kind !== "sqpoll");
+  if (!known) {
+    f.shapes.push(
+      words({
+        x: r.x + r.w - 2,
+        y: r.y + 13,
+        text: "io-wq ?",
+        size: 11,
+        font: "mono",
+        tone: "soft",
+        align: "end",
+      }),
+    );
+    return;
+  }
+  let right = r.x + r.w;
+  const w = 64;
+  const room = Math.max(0, Math.floor((r.w * 0.5) / (w + 5)));
+  const shown = all.slice(0, room);
+  const rest = all.length - shown.length;
+  if (rest > 0) {
+    f.shapes.push(
+      words({
+        x: right - 2,
+        y: r.y + 13,
+        text: `+${grouped(rest)}`,
+        size: 11,
+        font: "mono",
+        tone: "soft",
+        align: "end",
+      }),
+    );
+    right -= 30;
+  }
+  for (const x of shown.reverse()) {
+    threadChip(f, { x: right - w, y: r.y + 4, w, h: 19 }, `worker:${x.tid}`, String(x.tid), x.state);
+    right -= w + 5;
+  }
+}
+
+/** How many slots are drawn singly of all there are; null where all are. */
+export function drawnSlots(ring: Ring): { drawn: number; all: number } | null {
+  const all = ring.sqEntries + ring.cqEntries;
+  const drawn =
+    (ring.sqEntries <= MOST_SLOTS ? ring.sqEntries : 0) + (ring.cqEntries <= MOST_SLOTS ? ring.cqEntries : 0);
+  return drawn === all ? null : { drawn, all };
+}
+
+/** The picture of a ring. Nothing is drawn before the first frame. */
+export function buildRingScene(m: RingModel, options: RingSceneOptions): Picture {
+  const { width, height } = options;
+  if (!m.ring) return { width, height, shapes: [], targets: [] };
+  const l = layoutRing(width, height, m.ring.sqEntries, m.ring.cqEntries);
+  const f: Frame = { l, m, ring: m.ring, fill: fillOf(m.ring), o: options, shapes: [], targets: [] };
+  application(f);
+  kernelSide(f);
+  submissionRing(f);
+  completionRing(f);
+  return { width, height, shapes: f.shapes, targets: f.targets };
+}
