@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -142,7 +143,7 @@ func runExperiment(ctx context.Context, id string, f experimentFlags, stdout, st
 		return fmt.Errorf("making the sandbox of trials: %w", err)
 	}
 	defer func() { err = errors.Join(err, box.Close()) }()
-	x, err := openExperiments(info, files, box, f.dir, log)
+	x, err := openExperiments(info, files, box, f.dir, "", log)
 	if err != nil {
 		return err
 	}
@@ -197,13 +198,14 @@ type experiments struct {
 }
 
 // openExperiments prepares experiments on this machine. Where system calls
-// cannot be counted they are run without.
-func openExperiments(info *kernel.Info, files fs.FS, box *sandbox.Sandbox, dir string, log *slog.Logger) (*experiments, error) {
+// cannot be counted they are run without. shared is the directory of this
+// process's other files, if it has one.
+func openExperiments(info *kernel.Info, files fs.FS, box *sandbox.Sandbox, dir, shared string, log *slog.Logger) (*experiments, error) {
 	claims, err := loadClaims(files)
 	if err != nil {
 		return nil, err
 	}
-	scratch, err := sandbox.Scratch(dir, log)
+	scratch, err := scratchOf(dir, shared, log)
 	if err != nil {
 		return nil, fmt.Errorf("preparing experiments: %w", err)
 	}
@@ -221,6 +223,24 @@ func openExperiments(info *kernel.Info, files fs.FS, box *sandbox.Sandbox, dir s
 		return os.RemoveAll(scratch)
 	}
 	return x, nil
+}
+
+// scratchOf makes the directory of experiments in dir, or in shared where that
+// lies in dir too. What nobody asked for need not work.
+func scratchOf(dir, shared string, log *slog.Logger) (string, error) {
+	scratch, err := sandbox.Scratch(dir, log)
+	if err == nil {
+		return scratch, nil
+	}
+	ours := shared != "" && errors.Is(err, fs.ErrExist) // a process has one for each directory
+	if !ours && dir != experimentDir {
+		return "", err
+	}
+	if shared == "" {
+		return sandbox.Scratch("", log)
+	}
+	scratch = filepath.Join(shared, "experiments")
+	return scratch, os.Mkdir(scratch, 0o711)
 }
 
 // loadClaims reads the claims of a labs folder. An instructor's folder need not

@@ -129,7 +129,7 @@ func serve(ctx context.Context, f serveFlags, tries int, stdout, stderr io.Write
 		for _, p := range w.source.Catalog().Problems {
 			fmt.Fprintln(stderr, p.Error())
 		}
-		x, openErr := openExperiments(m.kernel, labFiles, box, f.experimentDir, log)
+		x, openErr := openExperiments(m.kernel, labFiles, box, f.experimentDir, w.options.Scratch, log)
 		if openErr != nil {
 			return openErr
 		}

@@ -128,7 +128,9 @@ func compare(logs []float64, floor float64, exact bool) (c Comparison, ok bool) 
 		return Comparison{}, false
 	}
 	in := medianInterval(logs)
+	least := math.Log1p(noiseFloor)
 	if exact {
+		least = 0
 		in.low, in.high, in.level, floor = slices.Min(logs), slices.Max(logs), 1, 0
 	}
 	c = Comparison{Ratio: math.Exp(in.median), Low: math.Exp(in.low), High: math.Exp(in.high), Level: in.level}
@@ -138,7 +140,7 @@ func compare(logs []float64, floor float64, exact bool) (c Comparison, ok bool) 
 		if !c.Clear {
 			c.Why = "few"
 		}
-	case in.low >= -floor && in.high <= floor:
+	case in.low >= -least && in.high <= least:
 		c.Why = "tie"
 	case len(logs) < fewest && !exact:
 		c.Why = "few"

@@ -108,6 +108,11 @@ func TestCompare(t *testing.T) {
 	}
 	for _, test := range tests {
 		c, ok := compare(test.logs, floor, test.exact)
+		if test.why == "noise" {
+			if n, _ := compare(test.logs, 5, false); n.Clear || n.Why != "noise" {
+				t.Errorf("%s on a noisy machine: %+v", test.name, n)
+			}
+		}
 		if !ok || c.Clear != test.clear || c.Why != test.why || math.IsNaN(c.Ratio) || c.Low > c.Ratio || c.Ratio > c.High {
 			t.Errorf("%s: %+v, want clear %t, why %q", test.name, c, test.clear, test.why)
 		}
