@@ -456,3 +456,118 @@ func TestEventsWake(t *testing.T) {
 	}
 	t.Error("nothing woke us")
 }
+
+// completionOf is the newest completion with that user_data.
+func completionOf(s *Snapshot, data uint64) (done, bool) {
+	for i := len(s.done) - 1; i >= 0; i-- {
+		if s.done[i].userData == data {
+			return s.done[i], true
+		}
+	}
+	return done{}, false
+}
+
+// Each way that a request can take is told as the kernel took it.
+func TestWaysOfRequests(t *testing.T) {
+	v := liveView(t)
+	start := func(t *testing.T) (*iouring.Ring, kernelviz.Watch) {
+		r := testRing(t, 8, 0)
+		return r, watchOf(t, v, nameOf(r))
+	}
+	completed := func(t *testing.T, w kernelviz.Watch, data uint64) (*Snapshot, done) {
+		t.Helper()
+		s := await(t, w, fmt.Sprintf("request %d completes", data), func(s *Snapshot) bool { _, ok := completionOf(s, data); return ok })
+		d, _ := completionOf(s, data)
+		return s, d
+	}
+	t.Run("punted", func(t *testing.T) {
+		r, w := start(t)
+		rd, wr := blockingPipe(t)
+		_, out := blockingPipe(t)
+		// A read of a pipe would be armed by the worker; a splice sleeps in it.
+		queue(r, iouring.SQE{Op: iouring.OpSplice, FD: int32(out), SpliceFD: int32(rd), Addr: ^uint64(0), Off: ^uint64(0), Len: 1, UserData: 5})
+		submit(t, r, 0)
+		await(t, w, "it is in io-wq", func(s *Snapshot) bool {
+			return len(s.requests) == 1 && s.requests[0].Where == wire.RequestPunted && s.ring.InFlight == 1
+		})
+		if _, err := unix.Write(wr, []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		if _, d := completed(t, w, 5); d.path != pathPunted || d.res != 1 {
+			t.Errorf("%+v", d)
+		}
+	})
+	t.Run("timeout", func(t *testing.T) {
+		r, w := start(t)
+		mem := testMemory(t, 4096)
+		*(*iouring.Timespec)(pointerTo(&mem[0])) = iouring.Timespec{Nsec: 300e6}
+		queue(r, iouring.SQE{Op: iouring.OpTimeout, FD: -1, Addr: addressOf(mem), Len: 1, UserData: 6})
+		submit(t, r, 0)
+		await(t, w, "it waits on a timer", func(s *Snapshot) bool {
+			return len(s.requests) == 1 && s.requests[0].Where == wire.RequestTimeout
+		})
+		_, d := completed(t, w, 6)
+		if d.path != pathArmed || d.res != -int32(unix.ETIME) || d.us < 250e3 {
+			t.Errorf("%+v", d)
+		}
+	})
+	t.Run("multishot", func(t *testing.T) {
+		r, w := start(t)
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		queue(r, iouring.SQE{Op: iouring.OpPollAdd, FD: int32(fd), Len: iouring.PollAddMulti, OpFlags: unix.POLLIN, UserData: 7})
+		submit(t, r, 0)
+		await(t, w, "it is armed", func(s *Snapshot) bool { return s.ring.Armed == 1 })
+		for i := range 3 {
+			if _, err := unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
+				t.Fatal(err)
+			}
+			s := await(t, w, "a CQE", func(s *Snapshot) bool { return len(s.done) == i+1 })
+			if d := s.done[i]; !d.more || d.userData != 7 || d.op != iouring.OpPollAdd {
+				t.Errorf("%+v", d)
+			}
+			if g := s.requests; len(g) != 1 || g[0].Flags&wire.RequestMultishot == 0 || g[0].Posted != uint32(i+1) {
+				t.Errorf("%+v", g)
+			}
+			r.Reap(func(iouring.CQE) {})
+		}
+		queue(r, iouring.SQE{Op: iouring.OpAsyncCancel, Addr: 7, UserData: 8})
+		submit(t, r, 1)
+		s := await(t, w, "it was cancelled", func(s *Snapshot) bool { return s.ring.Requests == 0 })
+		d, _ := completionOf(s, 7)
+		if d.more || d.res != -int32(unix.ECANCELED) {
+			t.Errorf("%+v", d)
+		}
+	})
+	t.Run("linked", func(t *testing.T) {
+		r, w := start(t)
+		queue(r, iouring.SQE{Op: iouring.OpNOP, Flags: iouring.FlagIOLink, UserData: 10})
+		queue(r, iouring.SQE{Op: iouring.OpNOP, UserData: 11})
+		submit(t, r, 2)
+		s, second := completed(t, w, 11)
+		first, _ := completionOf(s, 10)
+		if !first.links || second.links || first.path != pathInline || second.path != pathInline || second.at < first.at {
+			t.Errorf("%+v, %+v", first, second)
+		}
+	})
+	t.Run("overflown", func(t *testing.T) {
+		r, w := start(t)
+		for i := range uint64(20) {
+			queue(r, iouring.SQE{Op: iouring.OpNOP, UserData: i})
+			submit(t, r, 0)
+		}
+		s, d := completed(t, w, 19)
+		if d.path != pathInline || s.ring.OverflowList != 4 || s.ring.Requests != 0 || len(s.done) != 20 {
+			t.Errorf("%+v, %d done, %+v", d, len(s.done), s.ring)
+		}
+	})
+	t.Run("skipped", func(t *testing.T) {
+		r, w := start(t)
+		queue(r, iouring.SQE{Op: iouring.OpNOP, Flags: iouring.FlagCQESkipSuccess, UserData: 12})
+		submit(t, r, 0)
+		await(t, w, "it is forgotten", func(s *Snapshot) bool { return s.ring.Submitted == 1 && s.ring.Requests == 0 })
+	})
+}
