@@ -74,8 +74,8 @@ func story(rows []lifeEvent) string {
 	return strings.Join(words, ", ")
 }
 
-// lifeOf are the events of one request.
-func lifeOf(rows []lifeEvent, userData uint64) []lifeEvent {
+// eventsOf are the events of one request.
+func eventsOf(rows []lifeEvent, userData uint64) []lifeEvent {
 	var out []lifeEvent
 	for _, e := range rows {
 		if e.UserData == userData && e.What != wire.LifeCQWait && e.What != wire.LifeLocalWork {
@@ -87,7 +87,7 @@ func lifeOf(rows []lifeEvent, userData uint64) []lifeEvent {
 
 func happened(rows []lifeEvent, userData uint64, what uint8) int {
 	n := 0
-	for _, e := range lifeOf(rows, userData) {
+	for _, e := range eventsOf(rows, userData) {
 		if e.What == what {
 			n++
 		}
@@ -99,7 +99,7 @@ func happened(rows []lifeEvent, userData uint64, what uint8) int {
 func completed(userData ...uint64) func([]lifeEvent) bool {
 	return func(rows []lifeEvent) bool {
 		for _, u := range userData {
-			if !slices.ContainsFunc(lifeOf(rows, u), func(e lifeEvent) bool {
+			if !slices.ContainsFunc(eventsOf(rows, u), func(e lifeEvent) bool {
 				return (e.What == wire.LifeComplete || e.What == wire.LifeOverflow) && e.CQEFlags&iouring.CQEFMore == 0
 			}) {
 				return false
@@ -165,7 +165,7 @@ func TestLives(t *testing.T) {
 		submit(t, r, 1)
 		rows := awaitLives(t, l, "a NOP", completed(77))
 		wellFormed(t, rows)
-		life := lifeOf(rows, 77)
+		life := eventsOf(rows, 77)
 		tell(t, life, "submit, complete")
 		same(t, life, iouring.OpNOP, -1)
 		if life[0].TID != uint32(unix.Gettid()) || life[0].Worker != 0 || life[1].Res != 0 {
@@ -194,7 +194,7 @@ func TestLives(t *testing.T) {
 			}
 			rows := awaitLives(t, l, "a receive", completed(5))
 			wellFormed(t, rows)
-			life := lifeOf(rows, 5)
+			life := eventsOf(rows, 5)
 			tell(t, life, "submit, arm, task work, complete")
 			same(t, life, iouring.OpRecv, int32(pair[0]))
 			if life[len(life)-1].Res != 5 {
@@ -219,7 +219,7 @@ func TestLives(t *testing.T) {
 			_, err := r.Enter(0, 0, iouring.EnterGetevents)
 			return err == nil && completed(6)(rows)
 		})
-		life := lifeOf(rows, 6)
+		life := eventsOf(rows, 6)
 		same(t, life, iouring.OpRead, int32(in))
 		if s := story(life); !strings.HasPrefix(s, "submit, arm, ") && !strings.HasPrefix(s, "submit, punt, ") {
 			t.Errorf("life: %s", s)
@@ -238,7 +238,7 @@ func TestLives(t *testing.T) {
 		submit(t, r, 1)
 		rows := awaitLives(t, l, "an asynchronous read", completed(9))
 		wellFormed(t, rows)
-		life := lifeOf(rows, 9)
+		life := eventsOf(rows, 9)
 		if s := story(life); !strings.HasPrefix(s, "submit, punt, ") {
 			t.Errorf("life: %s", s)
 		}
@@ -258,8 +258,8 @@ func TestLives(t *testing.T) {
 		submit(t, r, 2)
 		rows := awaitLives(t, l, "two linked NOPs", completed(1, 2))
 		wellFormed(t, rows)
-		tell(t, lifeOf(rows, 1), "submit, complete")
-		tell(t, lifeOf(rows, 2), "submit, link, complete")
+		tell(t, eventsOf(rows, 1), "submit, complete")
+		tell(t, eventsOf(rows, 2), "submit, link, complete")
 	})
 
 	t.Run("drained", func(t *testing.T) {
@@ -274,10 +274,10 @@ func TestLives(t *testing.T) {
 		submit(t, r, 2)
 		rows := awaitLives(t, l, "a drained NOP", completed(1, 2))
 		wellFormed(t, rows)
-		if s := story(lifeOf(rows, 2)); !strings.HasPrefix(s, "submit, defer, ") {
+		if s := story(eventsOf(rows, 2)); !strings.HasPrefix(s, "submit, defer, ") {
 			t.Errorf("life: %s", s)
 		}
-		if s := story(lifeOf(rows, 1)); !strings.HasPrefix(s, "submit, ") || !strings.HasSuffix(s, "task work, complete") {
+		if s := story(eventsOf(rows, 1)); !strings.HasPrefix(s, "submit, ") || !strings.HasSuffix(s, "task work, complete") {
 			t.Errorf("life: %s", s)
 		}
 	})
@@ -300,7 +300,7 @@ func TestLives(t *testing.T) {
 		submit(t, r, 2)
 		rows := awaitLives(t, l, "a multishot poll", completed(3, 4))
 		wellFormed(t, rows)
-		life := lifeOf(rows, 3)
+		life := eventsOf(rows, 3)
 		same(t, life, iouring.OpPollAdd, int32(in))
 		if n := happened(rows, 3, wire.LifeComplete); n != 4 {
 			t.Errorf("%d completions, want 4: %s", n, story(life))
@@ -324,7 +324,7 @@ func TestLives(t *testing.T) {
 		submit(t, r, 1)
 		rows := awaitLives(t, l, "a timeout", completed(8))
 		wellFormed(t, rows)
-		life := lifeOf(rows, 8)
+		life := eventsOf(rows, 8)
 		same(t, life, iouring.OpTimeout, -1)
 		if end := life[len(life)-1]; end.Res != -int32(unix.ETIME) || end.Time-end.SubmitAt < 1e6 {
 			t.Errorf("%+v", end)
@@ -345,7 +345,7 @@ func TestLives(t *testing.T) {
 				happened(rows, 110, wire.LifeOverflow)+happened(rows, 111, wire.LifeOverflow) == 4
 		})
 		wellFormed(t, rows)
-		same(t, lifeOf(rows, 111), iouring.OpNOP, -1)
+		same(t, eventsOf(rows, 111), iouring.OpNOP, -1)
 		if happened(rows, 107, wire.LifeOverflow) != 0 {
 			t.Error("the CQ had room for this one")
 		}
@@ -359,7 +359,7 @@ func TestLives(t *testing.T) {
 			t.Fatal(err)
 		}
 		rows := awaitLives(t, l, "a refused SQE", completed(66))
-		life := lifeOf(rows, 66)
+		life := eventsOf(rows, 66)
 		if s := story(life); s != "fail, complete" || life[0].Res != -int32(unix.EINVAL) || life[1].Res != -int32(unix.EINVAL) {
 			t.Errorf("life: %s: %+v", s, life)
 		}
@@ -370,7 +370,7 @@ func TestLives(t *testing.T) {
 		queue(r, iouring.SQE{Op: iouring.OpNOP, UserData: 12})
 		submit(t, r, 1)
 		rows := awaitLives(t, l, "a NOP of the thread", completed(12))
-		if life := lifeOf(rows, 12); life[0].Worker != 2 || life[0].TID == uint32(unix.Gettid()) {
+		if life := eventsOf(rows, 12); life[0].Worker != 2 || life[0].TID == uint32(unix.Gettid()) {
 			t.Errorf("%+v", life)
 		}
 	})
@@ -417,7 +417,7 @@ func TestTwoRingsAtOnce(t *testing.T) {
 		t.Errorf("a log that has ended gets %d events, %d lost", len(rows), lost)
 	}
 	rows := awaitLives(t, la2, "a NOP", completed(5))
-	if len(lifeOf(rows, 6)) != 0 {
+	if len(eventsOf(rows, 6)) != 0 {
 		t.Error("events of another ring")
 	}
 }
@@ -434,7 +434,7 @@ func TestRequestFromBeforeTheWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	submit(t, r, 1)
-	life := lifeOf(awaitLives(t, l, "the poll", completed(21)), 21)
+	life := eventsOf(awaitLives(t, l, "the poll", completed(21)), 21)
 	if s := story(life); s != "task work, complete" {
 		t.Errorf("life: %s", s)
 	}
@@ -469,7 +469,7 @@ func TestWakeAndDeath(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := awaitLives(t, l, "the read is cancelled", completed(7))
-	for _, e := range lifeOf(rows, 7) {
+	for _, e := range eventsOf(rows, 7) {
 		if e.What == wire.LifeComplete && e.Res != -int32(unix.ECANCELED) && e.Res != -int32(unix.EINTR) {
 			t.Errorf("%+v", e)
 		}

@@ -62,7 +62,7 @@ func TestProgramsRestAboveARate(t *testing.T) {
 		made++
 		rows, lost := l.take()
 		told += len(rows)
-		if len(lifeOf(rows, ud)) == 2 {
+		if len(eventsOf(rows, ud)) == 2 {
 			// A batch may be under way when the programs go off or on.
 			all := told + int(lost)
 			if all < 2*made-1000 || all > 2*made+1000 {
