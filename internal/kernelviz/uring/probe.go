@@ -20,12 +20,8 @@ import (
 	"kernelviz/internal/kernelviz/wire"
 )
 
-const (
-	// maxRead bounds each list of a kernelRing (MAX_LIST in rings.bpf.c).
-	maxRead = len(ringsRingLists{}.Sqes)
-	// maxOverflow entries of cq_overflow_list are counted (MAX_OVERFLOW).
-	maxOverflow = 4096
-)
+// maxRead bounds each list of a kernelRing (MAX_LIST in rings.bpf.c).
+const maxRead = len(ringsRingLists{}.Sqes)
 
 // What a kernel has of struct ring (HAVE_* in rings.bpf.c).
 const (
@@ -101,7 +97,7 @@ type kernelRing struct {
 	SQFlags, CQFlags             uint32
 	SQDropped, CQOverflow        uint32
 	OverflowList                 uint32 // completions on cq_overflow_list
-	OverflowMore                 bool   // there are more than maxOverflow; OverflowList stops there
+	OverflowMore                 bool   // there are more than 4096 (MAX_OVERFLOW); OverflowList stops there
 	Allocated                    uint32 // nr_req_allocated: requests that exist, in flight or kept for use; 0 if this kernel has none
 	InFlight                     int32  // Allocated without those kept for use; -1 unknown
 	Files, Buffers               uint32 // slots registered
