@@ -505,7 +505,7 @@ func (p *Puppet) expect(f *file) {
 
 // waitsFor reports whether a completion comes by itself when f becomes readable.
 func (g *instance) waitsFor(f *file) bool {
-	if g.params.Flags&iouring.SetupDeferTaskrun != 0 || g.scribbled != "" || g.ring.SQFlags() & ^iouring.SQNeedWakeup != 0 {
+	if g.params.Flags&iouring.SetupDeferTaskrun != 0 || g.drains || g.scribbled != "" || g.ring.SQFlags() & ^iouring.SQNeedWakeup != 0 {
 		return false
 	}
 	done := map[uint64]bool{} // completed and not reaped
@@ -516,9 +516,6 @@ func (g *instance) waitsFor(f *file) bool {
 	}
 	found := false
 	for _, q := range g.inflight {
-		if q.flags&iouring.FlagIODrain != 0 {
-			return false // it may hold others back
-		}
 		found = found || q.file == f && !q.behind && !q.skips() && !done[q.userData]
 	}
 	return found

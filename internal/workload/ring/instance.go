@@ -23,7 +23,8 @@ type request struct {
 	multishot bool
 	garbled   bool // its SQE was written over
 	chain     *chain
-	behind    bool   // another of its chain comes before it
+	behind    bool   // another of its chain comes before it, or may
+	batch     uint64 // those published by one write of sq.tail have the same number
 	memory    []byte // that it points to; given back with its last completion
 }
 
@@ -52,8 +53,11 @@ type instance struct {
 	inflight []*request // in the order in which they were taken
 	reaped   int
 	dropped  uint32 // bad indices that the kernel passed over
+	drains   bool   // a request with IOSQE_IO_DRAIN was taken since inflight was empty: others may wait for it
 
+	batch  uint64 // of the last request that was queued
 	chain  *chain // of the last request that was taken
+	last   uint64 // its batch
 	linked bool   // it had a link, so the next is of the same chain
 
 	scribbled string // what is written over; empty if nothing
@@ -115,9 +119,13 @@ func (g *instance) takeOne() bool {
 		g.dropped++
 		return false
 	}
-	if !g.linked {
+	// What an SQPOLL thread has taken together, nobody can tell; it does not take
+	// half a batch.
+	if !g.linked || g.sqpoll() && g.last != q.batch {
 		g.chain = &chain{}
 	}
+	g.last = q.batch
+	g.drains = q.flags&iouring.FlagIODrain != 0 || g.drains && len(g.inflight) > 0
 	q.chain, q.behind = g.chain, g.linked
 	g.linked = q.flags&(iouring.FlagIOLink|iouring.FlagIOHardlink) != 0
 	g.inflight = append(g.inflight, q)
@@ -187,7 +195,7 @@ func (p *Puppet) complete(g *instance, c *iouring.CQE) *request {
 	if c.More() {
 		return q
 	}
-	p.endSkipped(g, q, c.Res < 0)
+	p.endSkipped(g, q, q.failed(c.Res))
 	p.end(g, q)
 	return q
 }
@@ -224,7 +232,8 @@ func (p *Puppet) endSkipped(g *instance, q *request, failed bool) {
 	}
 	behind, atOnce := false, !failed
 	first := !q.chain.failed // what has failed, if q has
-	silences := failed && first && q.skips() && q.flags&iouring.FlagIOLink != 0
+	silences := failed && first && q.skips() && q.flags&iouring.FlagIOHardlink == 0
+	next := true // a linked timeout right behind tells in any case
 	q.chain.failed = q.chain.failed || failed
 	for _, other := range slices.Clone(g.inflight) {
 		if other.chain != q.chain {
@@ -233,13 +242,15 @@ func (p *Puppet) endSkipped(g *instance, q *request, failed bool) {
 		switch {
 		case other == q:
 			behind = true
-		case !behind && other.skips() && first, behind && silences:
+			continue
+		case !behind && other.skips() && first, behind && silences && (!next || other.what != "link_timeout"):
 			p.end(g, other)
 		case behind && atOnce:
 			if atOnce = other.what == "nop" && other.skips() && other.flags&iouring.FlagAsync == 0; atOnce {
 				p.end(g, other)
 			}
 		}
+		next = next && !behind
 	}
 }
 
@@ -278,6 +289,16 @@ func (g *instance) possible(q *request, c *iouring.CQE) bool {
 		return c.Res > 0 && int(c.Res) <= q.length
 	}
 	return true
+}
+
+// failed reports whether a result breaks a chain: reads and writes that are
+// short do as well (io_uring/rw.c: io_rw_done, kiocb_done).
+func (q *request) failed(res int32) bool {
+	switch q.what {
+	case "read", "write", "splice":
+		return int(res) < q.length
+	}
+	return res < 0
 }
 
 // moved records what a completion says was moved.

@@ -205,6 +205,7 @@ func (p *Puppet) doQueue(a *Action) error {
 // queue writes up to n. Held: p.mu.
 func (p *Puppet) queue(g *instance, j *job, n int) error {
 	g.sync(p)
+	g.batch++
 	var text strings.Builder
 	done := 0
 	for ; done < n; done++ {
@@ -252,7 +253,7 @@ func (p *Puppet) write1(g *instance, j *job, i int) (*iouring.SQE, *request, err
 	}
 	q := &request{
 		userData: data, what: j.name, fd: j.fd, file: j.file, to: j.to,
-		flags: j.flags, length: j.length, multishot: j.multishot,
+		flags: j.flags, length: j.length, multishot: j.multishot, batch: g.batch,
 	}
 	if j.flags&iouring.FlagBufferSelect != 0 && g.provided != nil {
 		q.length = g.provided.size

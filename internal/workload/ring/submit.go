@@ -2,7 +2,6 @@ package ring
 
 import (
 	"fmt"
-	"slices"
 	"syscall"
 
 	"kernelviz/internal/iouring"
@@ -132,8 +131,7 @@ func (p *Puppet) doOverflow(a *Action) error {
 	if g.ring.CQPending() == int(g.ring.CQEntries()) && g.ring.SQFlags()&iouring.SQCQOverflow != 0 {
 		return nil
 	}
-	drain := func(q *request) bool { return q.flags&iouring.FlagIODrain != 0 }
-	if slices.ContainsFunc(g.inflight, drain) {
+	if g.drains {
 		p.stopped = &control.Error{
 			Code:    "not_full",
 			Message: fmt.Sprintf("the NOPs of ring %d wait for a request with IOSQE_IO_DRAIN", g.fd),
