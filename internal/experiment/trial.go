@@ -118,15 +118,16 @@ func (b *bench) run(ctx context.Context, d Definition, plan Plan, counted bool) 
 			return t, c, err
 		}
 	}
-	t, err = b.reports(ctx, procs)
-	c.runner = ownCPU() - before
+	t, after, err := b.reports(ctx, procs)
+	c.runner = max(after-before, 0)
 	t.Counted = counted
 	return t, c, err
 }
 
-// reports waits for the last role and then for the others.
-func (b *bench) reports(ctx context.Context, procs []*process) (Trial, error) {
-	t := Trial{Roles: make(map[string]RoleReport, len(procs))}
+// reports waits for the last role and then for the others. runner is the CPU
+// time of this process when the last report came.
+func (b *bench) reports(ctx context.Context, procs []*process) (t Trial, runner time.Duration, err error) {
+	t = Trial{Roles: make(map[string]RoleReport, len(procs))}
 	last := procs[len(procs)-1]
 	// One that fails ends the trial: the others would wait for it.
 	ctx, fail := context.WithCancelCause(ctx)
@@ -153,8 +154,9 @@ func (b *bench) reports(ctx context.Context, procs []*process) (Trial, error) {
 			}
 			if err != nil {
 				fail(err)
-				return t, err
+				return t, runner, err
 			}
+			runner = max(runner, h.s.runner)
 			t.Roles[h.p.role.Spec.Role] = h.p.report(h.s)
 			if h.p == last {
 				t.Seconds = h.s.Report.Seconds
@@ -165,10 +167,10 @@ func (b *bench) reports(ctx context.Context, procs []*process) (Trial, error) {
 		case <-grace:
 			err := fmt.Errorf("%d of %d roles had not reported %v after %s had", len(procs)-len(t.Roles), len(procs), reportWithin, last.role.Spec.Role)
 			fail(err)
-			return t, err
+			return t, runner, err
 		}
 	}
-	return t, nil
+	return t, runner, nil
 }
 
 // report is what the process did between go and its report.
