@@ -9,6 +9,7 @@ import {
   tally,
   toRun,
   verdictTally,
+  wantText,
 } from "./claims";
 import { milestone, share } from "./progress";
 
@@ -66,6 +67,14 @@ describe("claims", () => {
     expect(t.counts[0]).toEqual({ outcome: "holds", n: 2 });
     expect(sections(list)).toEqual(["epoll", "uring"]);
     expect(toRun(list)).toEqual(["syscalls"]);
+  });
+
+  it("say what they want as people write it", () => {
+    expect(["ratio <= 0.77", "ratio in 0.9 .. 1.1", "value == 32"].map(wantText)).toEqual([
+      "ratio ≤ 0.77",
+      "ratio in 0.9 – 1.1",
+      "value = 32",
+    ]);
   });
 
   it("have a sign of their own for each outcome", () => {

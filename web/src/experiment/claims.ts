@@ -39,6 +39,15 @@ export const outcomeMarks: Record<Outcome, string> = {
   lesson: "▸",
 };
 
+/** wantText is what a part asks, as people write it: "ratio ≤ 0.77". */
+export function wantText(want: string): string {
+  return want
+    .replace("<=", "≤")
+    .replace(">=", "≥")
+    .replace("==", "=")
+    .replace(/ \.\. /, " – ");
+}
+
 export interface Tally {
   all: number;
   measured: number;
