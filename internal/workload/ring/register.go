@@ -149,16 +149,33 @@ func (p *Puppet) doUnregister(a *Action) error {
 	case "files":
 		return p.register(g, iouring.UnregisterFiles, nil, "NULL", 0, func() { g.fileSlots = nil })
 	case "buffers":
-		return p.register(g, iouring.UnregisterBuffers, nil, "NULL", 0, func() {
-			// The kernel lets go of them when the last request that uses one has ended.
-			g.buffers, g.freeBuffers = nil, nil
-		})
+		return p.register(g, iouring.UnregisterBuffers, nil, "NULL", 0, g.dropBuffers)
 	case "buf_ring":
 		reg := iouring.BufReg{Group: bufGroup}
 		text := open().pointer("ring_addr", 0).uint("ring_entries", 0).uint("bgid", bufGroup).end()
-		return p.register(g, iouring.UnregisterPbufRing, unsafe.Pointer(&reg), text, 1, func() { g.provided = nil })
+		return p.register(g, iouring.UnregisterPbufRing, unsafe.Pointer(&reg), text, 1, g.dropProvided)
 	}
 	return errRegister(a.What)
+}
+
+// dropBuffers frees registered buffers. The kernel has their pages pinned for as
+// long as a request uses them.
+func (g *instance) dropBuffers() {
+	if g.freeBuffers != nil {
+		g.freeBuffers()
+	}
+	g.buffers, g.freeBuffers = nil, nil
+}
+
+// dropProvided frees provided buffers, unless a request may have chosen one:
+// those stay for good, as the kernel knows only their address.
+func (g *instance) dropProvided() {
+	choosing := func(q *request) bool { return q.flags&iouring.FlagBufferSelect != 0 }
+	if b := g.provided; b != nil && !slices.ContainsFunc(g.inflight, choosing) && len(g.queued) == 0 {
+		b.free()
+		b.ring.Free()
+	}
+	g.provided = nil
 }
 
 // whole refuses to go on where what is named is scribbled over.

@@ -129,6 +129,7 @@ func (p *Puppet) closeRing(g *instance) error {
 			p.leave(begin(), start("munmap").pointer(addressOf(m.Mem)).int(len(m.Mem)).end(), 0, syscall.Errno(0), "")
 		}
 		g.fd = -1
+		g.dropBuffers()
 		delete(p.rings, fd)
 	})
 }
