@@ -841,6 +841,15 @@ func TestRingRefuses(t *testing.T) {
 	r.calm()
 }
 
+// TestRingFilesAreBounded: each takes 1 MiB of memory.
+func TestRingFilesAreBounded(t *testing.T) {
+	r := startRings(t)
+	res := r.some(`{"op":"make","what":"file","n":65}`)
+	if res.Stopped == nil || res.Stopped.Code != "limit" || len(res.FDs) != 64 {
+		t.Errorf("made %d, stopped %+v", len(res.FDs), res.Stopped)
+	}
+}
+
 // TestRingOutOfFiles: what was made stays.
 func TestRingOutOfFiles(t *testing.T) {
 	r := startRings(t)

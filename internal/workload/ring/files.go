@@ -22,6 +22,9 @@ import (
 // fileSize is how large a file in memory is.
 const fileSize = 1 << 20
 
+// maxFiles bounds files in memory.
+const maxFiles = 64
+
 // maxClients bounds connections of a listener that were not accepted.
 const maxClients = 128
 
@@ -40,6 +43,11 @@ func (p *Puppet) doMake(a *Action) error {
 	}
 	n := control.Or(a.N, 1)
 	for range n {
+		if a.What == kindFile && p.count(kindFile) >= maxFiles {
+			p.stop(a.What, n, fmt.Errorf("there are %d, which is the most", maxFiles))
+			p.stopped.Code, p.stopped.Fix = "limit", "close some first"
+			return nil
+		}
 		fd, err := make(p)
 		if err != nil {
 			p.stop(a.What, n, err)
@@ -48,6 +56,18 @@ func (p *Puppet) doMake(a *Action) error {
 		p.made = append(p.made, fd)
 	}
 	return nil
+}
+
+// count is how many of a kind are open.
+func (p *Puppet) count(kind string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.files {
+		if f.kind == kind {
+			n++
+		}
+	}
+	return n
 }
 
 // single makes one fd by one call. done is called with it before it is told.
