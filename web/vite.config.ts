@@ -13,6 +13,20 @@ export default defineConfig({
     modulePreload: false,
     cssCodeSplit: false,
     reportCompressedSize: true,
+    // Small modules that several pages need, in one file: many small ones are
+    // compressed worse, and the first picture is held to 60,000 bytes.
+    rolldownOptions: {
+      output: {
+        codeSplitting: {
+          groups: [
+            {
+              name: "shared",
+              test: /src\/(scene\/(text|nav)|model\/(past|events)|ui\/(words|clock)|draw\/palette)\./,
+            },
+          ],
+        },
+      },
+    },
   },
   server: {
     host: "127.0.0.1",

@@ -3,7 +3,7 @@ import { decodeRing, Seen, type CQE, type Life, type Request, type Resource } fr
 import type { Ring, RingFrame, SQE, Worker } from "../wire/uring";
 import { Flag } from "../wire/header";
 import type { Truth } from "../wire/rows";
-import { Past, type Kind } from "./history";
+import { Past, type Kind } from "./past";
 
 /** A whole picture. The lists are as the kernel had them, in order of position. */
 export interface RingModel {

@@ -100,6 +100,8 @@ export function afterLife(m: RingModel, l: Life): { model: RingModel; position: 
         // Written and taken within one frame: the tail was there first.
         sqTail: between(position, ring.sqTail) === 0 ? plus(position, 1) : ring.sqTail,
         submitted: ring.submitted + 1,
+        inFlight: ring.inFlight < 0 ? -1 : ring.inFlight + 1,
+        requests: ring.requests + 1,
       },
     );
     return { model: place(next, l, "submitted"), position };
@@ -113,13 +115,20 @@ export function afterLife(m: RingModel, l: Life): { model: RingModel; position: 
             : r,
         )
       : m.requests.filter((r) => r.id !== l.request);
+    const held = stays
+      ? {}
+      : {
+          inFlight: ring.inFlight < 0 ? -1 : Math.max(0, ring.inFlight - 1),
+          requests: Math.max(0, ring.requests - 1),
+        };
     const full = between(ring.cqHead, ring.cqTail) >= ring.cqEntries;
     if (full) {
-      const change = { overflowList: ring.overflowList + 1, completed: ring.completed + 1 };
+      const change = { ...held, overflowList: ring.overflowList + 1, completed: ring.completed + 1 };
       return { model: ringWith({ ...m, requests }, change), position: -1 };
     }
     const position = ring.cqTail;
     const change = {
+      ...held,
       cqTail: plus(position, 1),
       cachedCQTail: plus(position, 1),
       completed: ring.completed + 1,

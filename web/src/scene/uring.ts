@@ -2,7 +2,7 @@
 // the rings, the kernel between them and writes from inside: who may move which
 // hand is the lesson. What the tier does not see is hatched, with "?".
 import { fillOf, plus, sees, slotOf, type Fill, type RingModel } from "../model/uring";
-import { dataShort, opFamily, opShort, type OpFamily } from "../model/uringnames";
+import { bitNames, dataShort, opFamily, opShort, SETUP_FLAGS, type OpFamily } from "../model/uringnames";
 import { RequestFlag, type CQE, type Place, type Request, type Ring, type SQE } from "../wire/uring";
 import {
   box,
@@ -55,7 +55,7 @@ export interface RingWords {
   inFlight: string;
 }
 
-/** Lanes of the kernel side, from the top. */
+/** Lanes of the kernel side, from the top: what follows on another stands under it. */
 export const LANES = [
   "submitted",
   "armed",
@@ -181,9 +181,9 @@ export function toneOfOp(op: number): Tone {
   return FAMILY[opFamily(op)].tone;
 }
 
-/** What stands on a token: "READ 7". */
+/** What stands on a token: "READ #7", with its user_data. */
 export function tokenText(op: number, userData: bigint): string {
-  return `${opShort(op)} ${dataShort(userData)}`;
+  return `${opShort(op)} #${dataShort(userData)}`;
 }
 
 export function tokenWidth(text: string): number {
@@ -400,7 +400,7 @@ function sqSlot(f: Frame, e: SQE | undefined, position: number, taken: boolean):
     position,
     tone: bad ? "red" : toneOfOp(e.op),
     hatch: taken ? "falling" : "none",
-    label: [bad ? `✕ ${e.index}` : opShort(e.op), dataShort(e.userData)],
+    label: [bad ? `✕ ${e.index}` : opShort(e.op), `#${dataShort(e.userData)}`],
     dash: false,
     error: bad,
   };
@@ -415,7 +415,7 @@ function cqSlot(e: CQE | undefined, position: number, published: boolean): Slot 
     position,
     tone: error ? "red" : "ready",
     hatch: published ? "none" : "falling",
-    label: [error ? `−${-e.res}` : String(e.res), dataShort(e.userData)],
+    label: [`=${error ? `−${-e.res}` : e.res}`, `#${dataShort(e.userData)}`],
     dash: false,
     error,
   };
@@ -760,6 +760,11 @@ function tray(f: Frame): void {
 
 // ---- the owner ----
 
+/** "SQPOLL | CQSIZE"; "flags 0" for none. */
+function setupText(setup: number): string {
+  return bitNames(setup, SETUP_FLAGS).join(" | ") || "flags 0";
+}
+
 function application(f: Frame): void {
   const { app, sq, cq } = f.l;
   const { ring, o } = f;
@@ -786,6 +791,11 @@ function application(f: Frame): void {
       words({ key: "waits", x, y: app.y + app.h / 2, text, size: 12, tone: "wait", weight: 600 }),
     );
   }
+  const end = app.x + app.w - 16;
+  const flags = fitted(setupText(ring.setup), end - x - (waits ? sansWidth(waits, 12) + 24 : 0), 11, "mono");
+  f.shapes.push(
+    words({ x: end, y: app.y + app.h / 2, text: flags, size: 11, font: "mono", tone: "soft", align: "end" }),
+  );
   f.targets.push({
     id: "application",
     x: app.x + 80,
@@ -798,31 +808,24 @@ function application(f: Frame): void {
   }
   // Down into the SQ, up out of the CQ.
   const top = app.y + app.h + 3;
-  const tip = sq.cy - sq.r1 - 32;
+  const off = sq.r1 * 0.74;
+  const rim = (r: RingPlace): number => Math.max(top + 14, r.cy - Math.sqrt(r.r1 ** 2 - off ** 2) - 7);
+  const down = sq.cx - off;
+  const up = cq.cx + off;
   f.shapes.push(
-    line({
-      x1: sq.x + 14,
-      y1: top,
-      x2: sq.x + 14,
-      y2: Math.max(top + 14, tip),
-      tone: "accent",
-      width: 1.6,
-      head: true,
-    }),
-    words({ x: sq.x + 24, y: top + 12, text: fitted(w.writesSQ, sq.w - 24, 11), size: 11, tone: "accent" }),
-    line({
-      x1: cq.x + cq.w - 14,
-      y1: Math.max(top + 14, tip),
-      x2: cq.x + cq.w - 14,
-      y2: top,
-      tone: "accent",
-      width: 1.6,
-      head: true,
-    }),
+    line({ x1: down, y1: top, x2: down, y2: rim(sq), tone: "accent", width: 1.6, head: true }),
     words({
-      x: cq.x + cq.w - 24,
-      y: top + 12,
-      text: fitted(w.readsCQ, cq.w - 24, 11),
+      x: down + 9,
+      y: top + 11,
+      text: fitted(w.writesSQ, sq.x + sq.w - down, 11),
+      size: 11,
+      tone: "accent",
+    }),
+    line({ x1: up, y1: rim(cq), x2: up, y2: top, tone: "accent", width: 1.6, head: true }),
+    words({
+      x: up - 9,
+      y: top + 11,
+      text: fitted(w.readsCQ, up - cq.x, 11),
       size: 11,
       tone: "accent",
       align: "end",

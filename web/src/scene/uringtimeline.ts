@@ -173,7 +173,7 @@ export function buildTimeline(rows: readonly TimelineRow[], o: TimelineOptions):
 /** Draws one life; returns where its bar ends. */
 function row(shapes: Shape[], r: TimelineRow, y: number, scale: Scale, o: TimelineOptions): number {
   const { life } = r;
-  const label = `${opShort(life.op)} ${dataShort(life.userData)}${life.fd >= 0 ? ` fd ${life.fd}` : ""}`;
+  const label = `${opShort(life.op)} #${dataShort(life.userData)}${life.fd >= 0 ? ` fd ${life.fd}` : ""}`;
   shapes.push(
     words({
       x: 18 + Math.min(3, r.depth) * 10,

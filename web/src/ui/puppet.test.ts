@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { clampNumber, fdRows } from "./puppet";
+import { clampNumber } from "./numbers";
+import { fdRows } from "./puppet";
 
 const fd = (n: number, kind: string) => ({ fd: n, kind, peer: 0, readable: false, in: [] });
 const state = {

@@ -15,7 +15,6 @@ export const eventFlags = [
 ] as const;
 
 export const mostAdded = 10_000;
-export const threads = Array.from({ length: 16 }, (_, i) => i + 1);
 
 /** FdRow is a line of the list of descriptors. */
 export interface FdRow {
@@ -47,10 +46,4 @@ const implied = new Set(["EPOLLERR", "EPOLLHUP"]);
 export function eventsOf(model: EpollModel, fd: number): string[] | null {
   const item = model.brief(findFd(model, fd)[0] ?? 0);
   return item ? eventNames(item.events).filter((e) => !implied.has(e)) : null;
-}
-
-/** clampNumber reads a number field: whole, within bounds, or the fallback. */
-export function clampNumber(value: unknown, lo: number, hi: number, fallback: number): number {
-  const n = Math.round(Number(value));
-  return value === "" || value === null || !Number.isFinite(n) ? fallback : Math.min(hi, Math.max(lo, n));
 }

@@ -34,7 +34,7 @@ export function tell(step: Step, m: RingModel): Line {
         ...memory,
         text: t("ring.tell.queue", {
           what: step.sqe ? opShort(step.sqe.op) : "SQE",
-          data: step.sqe ? dataText(step.sqe.userData) : "?",
+          data: step.sqe ? `#${dataText(step.sqe.userData)}` : "?",
           slot: String(slotOf(step.position, sqEntries)),
           tail: String((step.position + 1) >>> 0),
         }),
@@ -48,7 +48,7 @@ export function tell(step: Step, m: RingModel): Line {
       return {
         ...kernel,
         text: t("ring.tell.post", {
-          data: step.cqe ? dataText(step.cqe.userData) : "?",
+          data: step.cqe ? `#${dataText(step.cqe.userData)}` : "?",
           res: step.cqe ? resText(step.cqe.res) : "?",
           slot: String(slotOf(step.position, cqEntries)),
           tail: String((step.position + 1) >>> 0),
@@ -58,7 +58,7 @@ export function tell(step: Step, m: RingModel): Line {
       return {
         ...memory,
         text: t("ring.tell.reap", {
-          data: step.cqe ? dataText(step.cqe.userData) : "?",
+          data: step.cqe ? `#${dataText(step.cqe.userData)}` : "?",
           slot: String(slotOf(step.position, cqEntries)),
           head: String((step.position + 1) >>> 0),
         }),
@@ -74,7 +74,7 @@ function lifeLine(l: Life, position: number, sqEntries: number, cqEntries: numbe
   const after =
     l.what !== "submit" && l.submitAt > 0 && l.time >= l.submitAt ? `+${shortTime(l.time - l.submitAt)}` : "";
   const line = { by: byOf(l), memory: false, after };
-  const params = { what: opShort(l.op), data: dataText(l.userData), res: resText(l.res), n: l.res };
+  const params = { what: opShort(l.op), data: `#${dataText(l.userData)}`, res: resText(l.res), n: l.res };
   switch (l.what) {
     case "submit":
       return {
