@@ -43,7 +43,6 @@ type run struct {
 	trialAt  time.Time          // the trial that runs; zero if none does
 	took     map[string]float64 // seconds of the latest trial, by series and variant
 	left     []string           // trials that are left, by series and variant
-	sent     time.Time          // latest progress
 }
 
 // gathered are the trials of one series.

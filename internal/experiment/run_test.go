@@ -15,6 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+
+	"kernelviz/internal/kernelviz/kernel"
+	"kernelviz/internal/kernelviz/syscalls"
+	"kernelviz/internal/sandbox"
 	"kernelviz/internal/workload/trial"
 )
 
@@ -101,13 +106,20 @@ type fakeCounter struct {
 	mu     sync.Mutex
 	open   int
 	failed error
+	of     []counted // what was asked for
+}
+
+type counted struct {
+	cgroup string
+	pids   []int
 }
 
 type fakeCount struct{ c *fakeCounter }
 
-func (c *fakeCounter) Count(string, []int) (Count, error) {
+func (c *fakeCounter) Count(cgroup string, pids []int) (Count, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.of = append(c.of, counted{cgroup, pids})
 	if c.failed != nil {
 		return nil, c.failed
 	}
@@ -147,11 +159,78 @@ func TestCountedRound(t *testing.T) {
 	}
 }
 
+func TestCounterThatFails(t *testing.T) {
+	counter := &fakeCounter{failed: errors.New("the program does not load")}
+	f := newFixture(t, func(c *Config) { c.Counter = counter })
+	r := f.run(t, t.Context(), define("once"), Options{Quick: true})
+	v := variant(t, r, "once")
+	if r.State != StateDone || r.Trials != 2 || v.Failed != 1 || !strings.Contains(v.Notes[0].Text+v.Notes[len(v.Notes)-1].Text, "the program does not load") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestExactCounts: the kernel counts every call of the work and no other.
+func TestExactCounts(t *testing.T) {
+	f := newFixture(t, nil) // skips without root
+	info, err := kernel.Probe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := syscalls.New(f.config.Log, ebpf.CollectionOptions{Cache: info.Cache()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f = newFixture(t, func(cfg *Config) { cfg.Counter = KernelCounter(c) })
+	for range 3 {
+		r := f.run(t, t.Context(), define("once", "twice"), Options{Quick: true})
+		for id, want := range map[string]float64{"once": 1000, "twice": 2000} {
+			v := variant(t, r, id)
+			if got := v.Metrics["calls"].Median; got != want || v.Syscalls["getppid"] != want || v.Syscalls["readv"] != 0 || v.Syscalls["writev"] != 0 {
+				t.Errorf("%s: %v calls, %v", id, got, v.Syscalls)
+			}
+		}
+		if c := comparison(t, r, "twice", "calls"); c.Ratio != 2 || !c.Clear {
+			t.Errorf("comparison %+v", c)
+		}
+	}
+}
+
 func TestWithoutCounter(t *testing.T) {
 	f := newFixture(t, nil)
 	r := f.run(t, t.Context(), define("once"), Options{Quick: true})
 	if _, ok := variant(t, r, "once").Metrics["calls"]; ok || !hasWarning(r, "uncounted") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestWithoutCgroups: CPU time comes from the processes' clocks, system calls
+// are counted by process id, and nothing is left all the same.
+func TestWithoutCgroups(t *testing.T) {
+	counter := &fakeCounter{}
+	f := newFixture(t, func(c *Config) {
+		box, err := sandbox.New(sandbox.Config{Log: c.Log, Guardian: []string{"/proc/self/exe", "play-guardian"}, Cgroup2: "/nonexistent"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := box.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		c.Box, c.Counter = box, counter
+	})
+	r := f.run(t, t.Context(), define("burn", "fork"), Options{Quick: true})
+	if cpu := variant(t, r, "burn").Metrics["cpu"]; r.State != StateDone || r.Trials != 4 || cpu.Median <= 0 || cpu.Median > 5 {
+		t.Errorf("%+v", r)
+	}
+	for _, of := range counter.of {
+		if of.cgroup != "" || len(of.pids) == 0 {
+			t.Errorf("counted %+v", of)
+		}
+	}
+	if len(counter.of) != 2 {
+		t.Errorf("counted %d processes", len(counter.of))
 	}
 }
 
