@@ -221,6 +221,33 @@ describe("an experiment", () => {
     await page.context().close();
   });
 
+  it("draws a curve where its series form one, with a table of the same numbers", async () => {
+    const { page, errors, forbidden } = await openAt("experiment/readiness");
+    await page.getByRole("button", { name: /^Quick run/ }).click();
+    const run = await begun(page);
+    await page.locator(`section.result[data-run="${run}"][data-state="done"]`).waitFor({ timeout: patience });
+    const r = await api<Result>(page, `experiments/readiness/runs/${run}`);
+    const curve = page.locator("section.curve");
+    await curve.locator(".uplot canvas").waitFor();
+    await curve.locator("summary").click();
+    const xs = await curve.locator("tbody th").allTextContents();
+    expect(xs.map((x) => Number(x.replaceAll(",", "")))).toEqual(
+      r.series
+        .filter((s) => s.x > 0)
+        .map((s) => s.x)
+        .sort((a, b) => a - b),
+    );
+    const over = await curve.locator(".u-over").boundingBox();
+    if (!over) throw new Error("the curve has no place");
+    await page.mouse.move(over.x + over.width - 4, over.y + over.height / 2);
+    await curve.locator("li .value").first().waitFor();
+    const [value] = await curve.locator("li .value").allTextContents();
+    const [last] = await curve.locator("tbody tr:last-child td").allTextContents();
+    expect(last).toContain(value);
+    expect([...errors, ...forbidden]).toEqual([]);
+    await page.context().close();
+  });
+
   it("speaks Chinese, in the dark too, and the link says so", async () => {
     const { page, errors } = await openAt(`experiment/${id}?run=${first}&lang=zh`, {
       dark: true,

@@ -46,6 +46,7 @@ export function plot(
         labelFont: font,
         labelSize: curve.label ? 24 : 0,
         splits: () => curve.x,
+        filter: all,
         values: (_u, at) => at.map((v) => tickText(v)),
       },
       {
@@ -58,6 +59,7 @@ export function plot(
         labelFont: font,
         labelSize: 24,
         splits: () => values.ticks,
+        filter: all,
         values: (_u, at) => at.map((v) => tickText(v)),
       },
     ],
@@ -90,6 +92,11 @@ export function plot(
     },
   };
   return new uPlot(options, columns(curve) as uPlot.AlignedData, host);
+}
+
+// All ticks get their number: on a logarithmic axis uPlot would drop some.
+function all(_u: uPlot, at: number[]): number[] {
+  return at;
 }
 
 function marks(u: uPlot, series: number, style: number, colour: string): void {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { comparison, info, result, series, summary } from "../testing/experiments";
-import { groups, headline, metricsOf, shapeOf, styles, syscallTable, variantLabel } from "./rows";
+import { alike, groups, headline, metricsOf, shapeOf, styles, syscallTable, variantLabel } from "./rows";
 
 describe("groups", () => {
   it("joins results with labels and with an earlier run", () => {
@@ -55,6 +55,15 @@ it("a variant has one style in all series, and no two share colour and shape", (
   ]);
   const looks = Array.from({ length: 24 }, (_, i) => `${i % 8} ${shapeOf(i)}`);
   expect(new Set(looks).size).toBe(24);
+});
+
+it("tells series that compare the same variants together", () => {
+  const other = series("one", 0);
+  other.variants.pop();
+  expect(alike(info([series("4k", 0), other, series("64k", 0)]), "en")).toEqual([
+    { series: ["4k", "64k"], variants: ["pread of 4 KiB", "ring of 4 KiB"] },
+    { series: ["one"], variants: ["pread of 4 KiB"] },
+  ]);
 });
 
 it("finds a label in another series rather than none", () => {

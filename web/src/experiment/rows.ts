@@ -68,6 +68,19 @@ export function shapeOf(style: number): Shape {
   return shapes[(style + Math.floor(style / shapes.length) * 3) % shapes.length]!;
 }
 
+/** alike are the series that compare the same variants, together. */
+export function alike(info: Info, lang: Lang): { series: string[]; variants: string[] }[] {
+  const out = new Map<string, { series: string[]; variants: string[] }>();
+  for (const s of info.series) {
+    const key = JSON.stringify(s.variants);
+    const label = pick(s.label, lang) || s.id;
+    const known = out.get(key);
+    if (known) known.series.push(label);
+    else out.set(key, { series: [label], variants: s.variants.map((v) => pick(v.label, lang) || v.id) });
+  }
+  return [...out.values()];
+}
+
 export function seriesLabel(info: Info | null, id: string, lang: Lang): string {
   return pick(info?.series.find((s) => s.id === id)?.label, lang) || id;
 }
