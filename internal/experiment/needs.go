@@ -3,6 +3,7 @@ package experiment
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,20 @@ func NeedDisk(dir string, bytes uint64) []Missing {
 		Name:   diskName,
 		Reason: fmt.Sprintf("it needs %s in %s, and %s are free", size(need), dir, size(free)),
 		Fix:    fmt.Sprintf("free %s, or give a directory on a larger disk with --experiment-dir DIR", size(need-free)),
+	}}
+}
+
+// needNamespaces is what keeps trials from having a network namespace of their
+// own. It is never nil.
+func needNamespaces() []Missing {
+	effective, err := strconv.ParseUint(field("/proc/self/status", "CapEff", ":"), 16, 64)
+	if err != nil || effective&(1<<unix.CAP_SYS_ADMIN) != 0 {
+		return []Missing{}
+	}
+	return []Missing{{
+		Name:   "root",
+		Reason: "each trial runs in a network namespace of its own, which needs CAP_SYS_ADMIN",
+		Fix:    "run labserver as root",
 	}}
 }
 

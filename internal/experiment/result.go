@@ -22,7 +22,7 @@ type Info struct {
 	Quick    int       `json:"quick"`    // the same of a quick run
 	Series   []Series  `json:"series"`   // the comparisons it is made of, at least one
 	Metrics  []Metric  `json:"metrics"`  // the first is the one that verdicts use unless a claim says otherwise
-	Missing  []Missing `json:"missing"`  // what this machine lacks; empty if it can be run
+	Missing  []Missing `json:"missing"`  // what this machine lacks; empty if at least a quick run can be made
 }
 
 // Series is one comparison: variants that do the same work, at one setting

@@ -381,6 +381,18 @@ func TestMissing(t *testing.T) {
 	if info := f.Describe(t.Context(), d); len(info.Missing) != 1 || d.Info.Missing != nil {
 		t.Errorf("described %+v", info.Missing)
 	}
+	d.Needs = func(_ context.Context, _ string, quick bool) []Missing {
+		if quick {
+			return nil
+		}
+		return []Missing{{"memory", "too little", "run it with --quick"}}
+	}
+	if info := f.Describe(t.Context(), d); info.Missing == nil || len(info.Missing) != 0 {
+		t.Errorf("a quick run can be made, and it is described with %+v", info.Missing)
+	}
+	if _, err := f.Run(t.Context(), d, Options{}); !errors.As(err, &missing) {
+		t.Errorf("a full run: %v", err)
+	}
 	if got := NeedDisk(f.dir, 1); got != nil {
 		t.Errorf("a byte of disk: %+v", got)
 	}

@@ -79,10 +79,14 @@ const (
 
 var errTooLong = errors.New("the run took longer than it may")
 
-// Describe is d.Info with what this machine lacks for it.
+// Describe is d.Info with what this machine lacks for it: nothing where at
+// least a quick run can be made. A full one may be refused all the same.
 func (r *Runner) Describe(ctx context.Context, d Definition) Info {
 	info := d.Info
 	info.Missing = r.missing(ctx, d, false)
+	if len(info.Missing) > 0 && len(r.missing(ctx, d, true)) == 0 {
+		info.Missing = []Missing{}
+	}
 	return info
 }
 
@@ -90,10 +94,11 @@ func (r *Runner) Describe(ctx context.Context, d Definition) Info {
 func (r *Runner) Machine() MachineInfo { return machineInfo(r.config.Dir) }
 
 func (r *Runner) missing(ctx context.Context, d Definition, quick bool) []Missing {
-	if d.Needs == nil {
-		return []Missing{}
+	missing := needNamespaces()
+	if d.Needs != nil {
+		missing = append(missing, d.Needs(ctx, r.config.Dir, quick)...)
 	}
-	return append([]Missing{}, d.Needs(ctx, r.config.Dir, quick)...)
+	return missing
 }
 
 // Running tells how far the run is that runs now; false if none does.
