@@ -48,6 +48,7 @@ func benches() []bench {
 	return []bench{
 		{"snapshot", "reading an instance, beside a pointer chase", snapshot},
 		{"watchcost", "what being watched costs the watched process and others", watchcost},
+		{"rings", "what being watched costs the owner of a ring", rings},
 		{"viewers", "a thousand pages that watch one instance", viewers},
 		{"pixel", "from a system call to the canvas", pixel},
 		{"page", "a page with a million items", page},
