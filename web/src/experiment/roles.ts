@@ -35,14 +35,13 @@ export function roleRows(
     if (roles.length === 0 || of.length < roles.length) return [];
     const medians = of.map((x) => x.median);
     const width = Math.max(...of.map((x) => x.high - x.low));
-    const sum = medians.reduce((a, b) => a + b, 0);
     return [
       {
         id: v.id,
         label: variantLabel(info, series, v.id, lang),
         style: style.get(v.id) ?? 0,
         medians,
-        digits: decimals(sum, width),
+        digits: Math.max(0, decimals(Math.min(...medians), width)), // so that the sum is seen to be one
       },
     ];
   });
