@@ -29,7 +29,7 @@ import (
 
 // The whole run is given up after these.
 const (
-	fullTime  = 8 * time.Minute
+	fullTime  = 12 * time.Minute
 	quickTime = 90 * time.Second
 )
 
@@ -52,6 +52,7 @@ func benches() []bench {
 		{"viewers", "a thousand pages that watch one instance", viewers},
 		{"pixel", "from a system call to the canvas", pixel},
 		{"page", "a page with a million items", page},
+		{"experiments", "an experiment: exact counts, and what the runner takes", experiments},
 		{"labs", "a lesson: opening it, its ticks, its terminal", lessons},
 	}
 }
