@@ -32,8 +32,9 @@ describe("home", () => {
     await page.getByRole("heading", { level: 1, name: /^Linux \d+\.\d+/ }).waitFor();
     await page.getByText("in use").first().waitFor();
     await page.getByText("planned").first().waitFor();
-    expect(await page.getByText("planned").count()).toBe(4);
+    expect(await page.getByText("planned").count()).toBe(3);
     expect(await page.locator('main a[href^="#/lab/epoll-"]').count()).toBeGreaterThanOrEqual(9);
+    expect(await page.locator('main a[href^="#/lab/uring-"]').count()).toBeGreaterThanOrEqual(8);
     expect(errors).toEqual([]);
     await page.context().close();
   });
