@@ -52,7 +52,7 @@ type holder struct {
 	in   *bufio.Reader
 	fd   int
 	ring *iouring.Ring // nil if it came from another process
-	pipe [2]int
+	pair [2]int        // of sockets
 	mem  []byte
 	next uint64 // user_data
 }
@@ -66,7 +66,10 @@ func (h *holder) setup(flags uint32) (err error) {
 	if h.mem, _, err = iouring.Memory(4096); err != nil {
 		return err
 	}
-	return unix.Pipe2(h.pipe[:], unix.O_CLOEXEC)
+	// Before 6.4 a read of a pipe ends in io-wq once there is something: a
+	// socket can be read without waiting in every kernel.
+	h.pair, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	return err
 }
 
 func (h *holder) serve() error {
@@ -101,20 +104,20 @@ func (h *holder) queue(n int, e iouring.SQE) error {
 }
 
 func (h *holder) read() iouring.SQE {
-	return iouring.SQE{Op: iouring.OpRead, FD: int32(h.pipe[0]), Addr: uint64(uintptr(unsafe.Pointer(&h.mem[0]))), Len: 1, Off: ^uint64(0)}
+	return iouring.SQE{Op: iouring.OpRead, FD: int32(h.pair[0]), Addr: uint64(uintptr(unsafe.Pointer(&h.mem[0]))), Len: 1, Off: ^uint64(0)}
 }
 
 func (h *holder) do(word string, n int) error {
 	switch word {
 	case "nop":
 		return h.queue(n, iouring.SQE{Op: iouring.OpNOP})
-	case "read": // of an empty pipe
+	case "read": // of a socket without data
 		return h.queue(n, h.read())
 	case "submit":
 		_, err := h.ring.Submit(uint32(n))
 		return err
-	case "write": // into the pipe
-		_, err := unix.Write(h.pipe[1], make([]byte, n))
+	case "write": // into the other socket
+		_, err := unix.Write(h.pair[1], make([]byte, n))
 		return err
 	case "reap":
 		h.ring.Reap(func(iouring.CQE) {})
@@ -145,13 +148,14 @@ func (h *holder) do(word string, n int) error {
 		}
 		h.ring = ring
 	case "cover": // by a file that is no ring
-		return unix.Dup2(h.pipe[0], h.fd)
+		return unix.Dup2(h.pair[0], h.fd)
 	case "dup":
 		return unix.Dup2(h.fd, n)
 	case "scribble":
 		h.scribble(n)
 	case "leader-exit": // the leader ends, another thread serves
 		served := make(chan error)
+		runtime.GOMAXPROCS(4) // the scheduler never learns that this thread is gone
 		go func() {
 			runtime.LockOSThread()
 			fmt.Println("done")

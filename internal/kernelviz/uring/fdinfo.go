@@ -65,7 +65,7 @@ type InfoCQE struct {
 // InfoFile is a registered file.
 type InfoFile struct {
 	Slot uint32
-	Name string
+	Name string // "" where this kernel prints none
 }
 
 // InfoBuffer is a registered buffer.
@@ -188,8 +188,8 @@ func (i *Info) item(section, line string) error {
 		if err != nil {
 			return err
 		}
-		name = strings.TrimSpace(name)
-		if name != "" && name != "<none>" {
+		// 6.1 has no name for pipes and sockets, and "<none>" for an empty slot.
+		if name = strings.TrimSpace(name); name != "<none>" {
 			i.Files = append(i.Files, InfoFile{Slot: uint32(n), Name: name})
 		}
 	case "UserBufs":

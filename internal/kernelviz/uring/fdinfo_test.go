@@ -70,9 +70,10 @@ CQEs:	3
     0: user_data:8, res:2, flag:0, extra1:0, extra2:0
 SqThread:	-1
 SqThreadCpu:	-1
-UserFiles:	2
+UserFiles:	3
     0: <none>
     1: eventfd
+    2: 
 UserBufs:	0
 Personalities:
     1
@@ -111,7 +112,7 @@ func TestParseFdinfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if old.HasTimes || old.ThreadPID != -1 || len(old.Files) != 1 || old.Files[0] != (InfoFile{1, "eventfd"}) || len(old.Polls) != 0 || old.Overflow != 0 || !old.HasPolls {
+	if old.HasTimes || old.ThreadPID != -1 || len(old.Files) != 2 || old.Files[0] != (InfoFile{1, "eventfd"}) || old.Files[1] != (InfoFile{2, ""}) || len(old.Polls) != 0 || old.Overflow != 0 || !old.HasPolls {
 		t.Errorf("%+v", old)
 	}
 	cqes := infoCQEs(old)
