@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"kernelviz/internal/iouring"
 	"kernelviz/internal/kernelviz"
@@ -221,12 +222,14 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	use()
 	fds := openFDs(t)
 	maps, _ := ringMaps(t)
 	use()
-	if n := openFDs(t); n > fds {
-		t.Errorf("%d fds are open, %d were", n, fds)
+	// What waits for the tracepoints closes its own two when it has ended.
+	for end := time.Now().Add(deadline); openFDs(t) > fds; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d fds are open, %d were", openFDs(t), fds)
+		}
 	}
 	if n, _ := ringMaps(t); n != maps {
 		t.Errorf("%d mappings of rings, %d before", n, maps)
