@@ -2,7 +2,7 @@
 // step has the picture after it; the last step of a frame is the frame itself.
 import type { CQE, Life, Place, Request, Ring, SQE } from "../wire/uring";
 import { RequestFlag } from "../wire/uring";
-import { between, plus, sees, type RingModel } from "./uring";
+import { between, plus, sees, slotOf, type RingModel } from "./uring";
 import { CQE_F_MORE } from "./uringnames";
 
 export type Step =
@@ -32,10 +32,10 @@ function ringWith(m: RingModel, change: Partial<Ring>): RingModel {
 }
 
 /** An SQE as far as the event of its submission tells. */
-function sqeOf(l: Life, position: number): SQE {
+function sqeOf(l: Life, position: number, entries: number): SQE {
   return {
     position,
-    index: position,
+    index: slotOf(position, entries),
     op: l.op,
     flags: l.sqeFlags,
     ioprio: 0,
@@ -177,7 +177,7 @@ export function stepsBetween(before: RingModel, after: RingModel, news: readonly
   const pendingOf = new Map(after.sqes.map((e) => [e.position, e]));
   const queue = (position: number): void => {
     const taken = submits[between(a.sqHead, position)];
-    const sqe = pendingOf.get(position) ?? (taken ? sqeOf(taken, position) : null);
+    const sqe = pendingOf.get(position) ?? (taken ? sqeOf(taken, position, a.sqEntries) : null);
     push({ kind: "queue", position, sqe }, queued(m, sqe, position));
   };
   // Those that the kernel has taken since must have been written before.

@@ -197,6 +197,6 @@ export function handPoints(h: Hand): { tip: Point; left: Point; right: Point; en
     left: at(base, -half),
     right: at(base, half),
     end: at(h.r - h.side * h.reach, 0),
-    label: at(base + h.side * 11, 0),
+    label: at(base + h.side * (7 + Math.abs(c) * h.label.length * 3.2 + Math.abs(s) * 4), 0),
   };
 }

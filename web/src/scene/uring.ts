@@ -59,9 +59,9 @@ export interface RingWords {
 export const LANES = [
   "submitted",
   "armed",
+  "taskwork",
   "timeout",
   "punted",
-  "taskwork",
 ] as const satisfies readonly Place[];
 export type LaneName = (typeof LANES)[number];
 
@@ -850,27 +850,24 @@ function kernelSide(f: Frame): void {
       tone: "soft",
       align: "end",
     }),
-    line({
-      x1: sq.cx + sq.r1 + 5,
-      y1: sq.cy,
-      x2: kernel.x - 3,
-      y2: sq.cy,
-      tone: "wait",
-      width: 1.6,
-      head: true,
-    }),
-    line({
-      x1: kernel.x + kernel.w + 3,
-      y1: cq.cy,
-      x2: cq.cx - cq.r1 - 5,
-      y2: cq.cy,
-      tone: "wait",
-      width: 1.6,
-      head: true,
-    }),
+    // Where no hand of eight or sixteen slots ever points.
+    line({ ...rimTo(sq, 1, kernel.x - 3), tone: "wait", width: 1.6, head: true }),
+    line({ ...rimFrom(cq, kernel.x + kernel.w + 3), tone: "wait", width: 1.6, head: true }),
   );
   thread(f);
   for (const name of LANES) lane(f, name);
+}
+
+const RIM = 0.19 * Math.PI;
+
+function rimTo(r: RingPlace, side: 1 | -1, x2: number): { x1: number; y1: number; x2: number; y2: number } {
+  const y = r.cy + Math.sin(RIM) * (r.r1 + 5);
+  return { x1: r.cx + side * Math.cos(RIM) * (r.r1 + 5), y1: y, x2, y2: y };
+}
+
+function rimFrom(r: RingPlace, x1: number): { x1: number; y1: number; x2: number; y2: number } {
+  const to = rimTo(r, -1, x1);
+  return { x1: to.x2, y1: to.y2, x2: to.x1, y2: to.y1 };
 }
 
 function inFlightText(f: Frame): string {
@@ -1116,7 +1113,7 @@ function workerChips(f: Frame, r: Rect): void {
     return;
   }
   let right = r.x + r.w;
-  const w = 64;
+  const w = r.w >= 300 ? 112 : 64;
   const room = Math.max(0, Math.floor((r.w * 0.5) / (w + 5)));
   const shown = all.slice(0, room);
   const rest = all.length - shown.length;
@@ -1135,7 +1132,13 @@ function workerChips(f: Frame, r: Rect): void {
     right -= 30;
   }
   for (const x of shown.reverse()) {
-    threadChip(f, { x: right - w, y: r.y + 4, w, h: 19 }, `worker:${x.tid}`, String(x.tid), x.state);
+    threadChip(
+      f,
+      { x: right - w, y: r.y + 4, w, h: 19 },
+      `worker:${x.tid}`,
+      w > 64 ? `iou-wrk ${x.tid}` : String(x.tid),
+      x.state,
+    );
     right -= w + 5;
   }
 }

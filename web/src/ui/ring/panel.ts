@@ -216,10 +216,15 @@ export const presets: Record<PresetName, Preset> = {
     setup: { op: "setup", entries: 8, flags: ["SQPOLL"], idle: 1500 },
     fits: (r) => r.flags.includes("SQPOLL") && r.queued.length === 0 && r.inflight.length === 0,
     async play(p) {
-      if (!(await p.act({ op: "queue", ring: p.ring, what: "nop", n: 2 }))) return;
-      await p.pause(5500); // it takes them without a call, spins, and falls asleep
+      // It begins asleep: nobody takes the first SQE until a call wakes it.
       if (!(await p.act({ op: "queue", ring: p.ring, what: "nop", n: 1 }))) return;
-      await p.pause(2500); // nobody takes it: IORING_SQ_NEED_WAKEUP
+      await p.pause(2000);
+      if (!(await p.act({ op: "wakeup", ring: p.ring }))) return;
+      await p.pause(800); // awake: it takes these without a call
+      if (!(await p.act({ op: "queue", ring: p.ring, what: "nop", n: 2 }))) return;
+      await p.pause(3500); // it finds nothing more, and falls asleep
+      if (!(await p.act({ op: "queue", ring: p.ring, what: "nop", n: 1 }))) return;
+      await p.pause(2500); // IORING_SQ_NEED_WAKEUP
       if (!(await p.act({ op: "wakeup", ring: p.ring }))) return;
       await p.pause(2500);
       await p.act({ op: "reap", ring: p.ring });

@@ -112,8 +112,8 @@ export class RingStage {
       if (!this.slow) {
         this.pass(this.model, applied.model, applied.news, now);
         this.show(applied.model);
-      } else if (this.model.ring === null || this.story.current === null) this.show(applied.model);
-      else if (this.story.ahead === 0) this.show(this.story.current.model);
+      } else if (this.model.ring === null) this.show(applied.model);
+      else if (this.story.ahead === 0) this.show(this.story.current?.model ?? applied.model);
     }
     this.env.dirty();
   }
