@@ -243,6 +243,17 @@ describe("a story", () => {
     expect(told[0]!.model.ring).toMatchObject({ overflowList: 1, cqTail: 2 });
   });
 
+  test("tells of what was kept and is moved in, which is no event", () => {
+    const a = ringModel({ ring: ring({ cqHead: 4, cqTail: 8, overflowList: 2 }) });
+    const b = ringModel({ ring: ring({ cqHead: 4, cqTail: 10 }), cqes: [cqe(8), cqe(9)], sequence: 2 });
+    const told = stepsBetween(a, b, []);
+    expect(told.map((t) => t.step)).toMatchObject([
+      { kind: "post", position: 8, kept: true },
+      { kind: "post", position: 9, kept: true },
+    ]);
+    expect(told[0]!.model.ring).toMatchObject({ cqTail: 9, overflowList: 1 });
+  });
+
   test("tells too much as one step, and nothing of a quiet frame", () => {
     const busy = ringModel({ ring: ring({ sqTail: 5000, sqHead: 5000 }) });
     expect(stepsBetween(before, busy, []).map((t) => t.step.kind)).toEqual(["many"]);

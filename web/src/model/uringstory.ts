@@ -10,8 +10,8 @@ export type Step =
   | { readonly kind: "queue"; readonly position: number; readonly sqe: SQE | null }
   /** The kernel took SQEs; told by the counters where there are no events. */
   | { readonly kind: "take"; readonly position: number; readonly count: number }
-  /** The kernel posted a CQE; likewise. */
-  | { readonly kind: "post"; readonly position: number; readonly cqe: CQE | null }
+  /** The kernel posted a CQE; likewise. `kept`: it had waited on cq_overflow_list. */
+  | { readonly kind: "post"; readonly position: number; readonly cqe: CQE | null; readonly kept: boolean }
   /** The owner read a CQE and moved cq.head. */
   | { readonly kind: "reap"; readonly position: number; readonly cqe: CQE | null }
   /** position: the SQE that was taken, or the CQE that was posted; -1 otherwise. */
@@ -151,6 +151,40 @@ function reaped(m: RingModel, position: number): RingModel {
   );
 }
 
+// What no event told: where there are none, or some were lost, and when what
+// was kept on cq_overflow_list is moved in, which is no event.
+function counted(after: RingModel, now: () => RingModel, push: (step: Step, model: RingModel) => void): void {
+  const b = after.ring;
+  const m = now();
+  if (!b || !m.ring) return;
+  const head = m.ring.sqHead;
+  const count = between(head, b.sqHead);
+  if (count > 0 && count <= b.sqEntries) {
+    const sqes = m.sqes.filter((e) => between(head, e.position) >= count);
+    push(
+      { kind: "take", position: head, count },
+      ringWith({ ...m, sqes }, { sqHead: b.sqHead, cachedSQHead: b.cachedSQHead }),
+    );
+  }
+  const tail = m.ring.cqTail;
+  const posted = between(tail, b.cqTail);
+  if (posted > MOST_STEPS) return;
+  const kept = m.ring.overflowList > b.overflowList;
+  for (let i = 0; i < posted; i++) {
+    const before = now();
+    const position = plus(tail, i);
+    const cqe = after.cqes.find((e) => e.position === position) ?? null;
+    const overflowList = Math.max(b.overflowList, (before.ring?.overflowList ?? 0) - (kept ? 1 : 0));
+    push(
+      { kind: "post", position, cqe, kept },
+      ringWith(
+        { ...before, cqes: cqe ? [...before.cqes, cqe] : before.cqes },
+        { cqTail: plus(position, 1), cachedCQTail: plus(position, 1), overflowList },
+      ),
+    );
+  }
+}
+
 /**
  * The steps from one whole picture to the next. The order of the kernel's
  * events is the kernel's; writes of the owner to shared memory have no time,
@@ -195,27 +229,8 @@ export function stepsBetween(before: RingModel, after: RingModel, news: readonly
       const next = afterLife(m, l);
       push({ kind: "life", life: l, position: next.position }, next.model);
     }
-  } else {
-    const count = between(a.sqHead, b.sqHead);
-    if (count > 0 && count <= a.sqEntries) {
-      const gone = new Set(Array.from({ length: count }, (_, i) => plus(a.sqHead, i)));
-      const sqes = m.sqes.filter((e) => !gone.has(e.position));
-      push(
-        { kind: "take", position: a.sqHead, count },
-        ringWith({ ...m, sqes }, { sqHead: b.sqHead, cachedSQHead: b.cachedSQHead }),
-      );
-    }
-    const posted = between(a.cqTail, b.cqTail);
-    for (let i = 0; posted <= MOST_STEPS && i < posted; i++) {
-      const position = plus(a.cqTail, i);
-      const cqe = after.cqes.find((e) => e.position === position) ?? null;
-      const cqes = cqe ? [...m.cqes, cqe] : m.cqes;
-      push(
-        { kind: "post", position, cqe },
-        ringWith({ ...m, cqes }, { cqTail: plus(position, 1), cachedCQTail: plus(position, 1) }),
-      );
-    }
   }
+  counted(after, () => m, push);
   for (let i = 0; i < reapedCount; i++) {
     const position = plus(a.cqHead, i);
     const cqe = m.cqes.find((e) => e.position === position) ?? null;

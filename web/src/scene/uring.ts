@@ -445,7 +445,7 @@ function handsOf(
     side: -1,
     filled: false,
     tone: "wait",
-    label: wide && r.r0 > 52 ? names.kernelWord : "",
+    label: wide && r.r0 > 66 ? names.kernelWord : "",
   });
   f.shapes.push({
     ...common,

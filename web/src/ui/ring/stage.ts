@@ -419,7 +419,10 @@ export class RingStage {
       return;
     }
     const model = this.history.seek(Math.max(play.at, span.from));
-    if (model && model.sequence !== this.model.sequence) this.show(model);
+    if (model && model.sequence !== this.model.sequence) {
+      this.show(model);
+      this.env.dirty();
+    }
     if (play.at <= span.from && play.rate < 0) this.play = null;
   }
 
@@ -429,6 +432,7 @@ export class RingStage {
     const told = this.story.next();
     this.steppedAt = now;
     if (told) this.show(told.model);
+    this.env.dirty();
   }
 }
 

@@ -47,7 +47,7 @@ export function tell(step: Step, m: RingModel): Line {
     case "post":
       return {
         ...kernel,
-        text: t("ring.tell.post", {
+        text: t(step.kept ? "ring.tell.moved" : "ring.tell.post", {
           data: step.cqe ? `#${dataText(step.cqe.userData)}` : "?",
           res: step.cqe ? resText(step.cqe.res) : "?",
           slot: String(slotOf(step.position, cqEntries)),
