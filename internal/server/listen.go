@@ -55,8 +55,19 @@ func listenProblem(addr string, port, tries int, err error) *Problem {
 	return problemf(CodeFailed, "", "listening on %s: %v", addr, err)
 }
 
-// owner says " by process 1234 (nginx)", or nothing if that cannot be seen.
+// owner says " by process 1234 (nginx)", or nothing if that cannot be seen. Both
+// tables that it reads may skip an entry while others come and go, so it looks
+// more than once.
 func owner(port int) string {
+	for range 3 {
+		if by := lookForOwner(port); by != "" {
+			return by
+		}
+	}
+	return ""
+}
+
+func lookForOwner(port int) string {
 	inodes := make(map[string]bool)
 	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		listeners(file, port, inodes)
