@@ -486,7 +486,7 @@ function hub(f: Frame, r: RingPlace, name: string, count: string, word: string):
     words({
       x: r.cx,
       y: r.cy + 19,
-      text: fitted(word, r.r0 * 1.6, 10.5),
+      text: r.r0 > 40 ? fitted(word, r.r0 * 1.6, 10.5) : "",
       size: 10.5,
       tone: "soft",
       align: "middle",
@@ -549,8 +549,9 @@ function submissionRing(f: Frame): void {
   const r = f.l.sq;
   const heads = sees(ring, "heads");
   const w = o.words;
-  track(f, r, heads);
-  const pending = Math.min(fill.pending, ring.sqEntries);
+  track(f, r, heads && !fill.sqBroken);
+  // Of a queue that holds more than it has entries no slot is to be believed.
+  const pending = fill.sqBroken ? 0 : fill.pending;
   if (heads) {
     const rows = new Map(f.m.sqes.map((e) => [e.position, e]));
     if (ring.sqEntries <= MOST_SLOTS) {
@@ -578,7 +579,7 @@ function submissionRing(f: Frame): void {
     f,
     r,
     "SQ",
-    heads ? grouped(fill.pending) : "?",
+    heads && !fill.sqBroken ? grouped(fill.pending) : "?",
     heads ? `${w.pending} / ${grouped(ring.sqEntries)}` : w.unknown,
   );
   legend(f, r, 0, {
@@ -645,8 +646,8 @@ function completionRing(f: Frame): void {
   const r = f.l.cq;
   const heads = sees(ring, "heads");
   const w = o.words;
-  track(f, r, heads);
-  const unread = Math.min(fill.unread, ring.cqEntries);
+  track(f, r, heads && !fill.cqBroken);
+  const unread = fill.cqBroken ? 0 : fill.unread;
   if (heads) {
     const rows = new Map(f.m.cqes.map((e) => [e.position, e]));
     if (ring.cqEntries <= MOST_SLOTS) {
@@ -675,7 +676,7 @@ function completionRing(f: Frame): void {
     f,
     r,
     "CQ",
-    heads ? grouped(fill.unread) : "?",
+    heads && !fill.cqBroken ? grouped(fill.unread) : "?",
     heads ? `${w.unread} / ${grouped(ring.cqEntries)}` : w.unknown,
   );
   legend(f, r, 0, {

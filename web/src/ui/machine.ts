@@ -4,8 +4,9 @@
 import { isKey, t } from "../i18n/more";
 import type { Capability, Tier } from "../net/messages";
 
-export function tierLabel(tier: Tier): string {
-  const key = `tier.${tier.name}`;
+/** tierLabel is the name of a tier; of "fdinfo" it is another in each view. */
+export function tierLabel(tier: Tier, view = "epoll"): string {
+  const key = view === "uring" ? `ring.tier.${tier.name}` : `tier.${tier.name}`;
   return isKey(key) ? t(key) : tier.label;
 }
 

@@ -22,9 +22,7 @@ export interface RingTelling extends Shared {
 
 /** ringTier is the name of a tier in the page's words. */
 export function ringTier(tier: Tier | undefined): string {
-  if (!tier) return "?";
-  const key = `ring.tier.${tier.name}`;
-  return isKey(key) ? t(key) : tierLabel(tier);
+  return tier ? tierLabel(tier, "uring") : "?";
 }
 
 function tierTip(tier: Tier | undefined): string {
