@@ -243,14 +243,17 @@ func scratchOf(dir, shared string, log *slog.Logger) (string, error) {
 	return scratch, os.Mkdir(scratch, 0o711)
 }
 
-// loadClaims reads the claims of a labs folder. An instructor's folder need not
-// have any.
+// loadClaims reads the claims of a labs folder and holds them against its labs
+// and the experiments. An instructor's folder need not have any.
 func loadClaims(files fs.FS) ([]experiment.Claim, error) {
 	claims, err := experiment.LoadClaims(files)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return claims, err
+	if err != nil {
+		return nil, fmt.Errorf("loading the claims: %w", err)
+	}
+	return claims, experiment.CheckClaims(claims, catalog.All())
 }
 
 // progressLine writes how far the run is into one line that it writes again and

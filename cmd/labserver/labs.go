@@ -260,6 +260,9 @@ func checkLabs(ctx context.Context, files fs.FS, names []string, static bool, st
 	}
 	problems := append(c.Problems, lab.Check(files, c)...)
 	broken := brokenLabs(stderr, problems)
+	if _, err := loadClaims(files); err != nil {
+		broken = errors.Join(broken, err)
+	}
 	if static {
 		if broken == nil {
 			fmt.Fprintf(stdout, "%d labs: files in order\n", len(chosen))

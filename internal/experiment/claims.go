@@ -1,12 +1,15 @@
 package experiment
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // What is known of a claim on this machine.
 const (
 	StatusMeasured    = "measured"              // Verdict is set
-	StatusNotMeasured = "not measured yet"      // its experiment has not been run, or gave nothing on it
-	StatusLater       = "comes later"           // its experiment is not written yet
+	StatusNotMeasured = "not measured yet"      // its experiment has not been run
+	StatusLater       = "comes later"           // a module that is planned brings it
 	StatusLesson      = "shown by lesson"       // nothing to measure: a lesson lets people see it
 	StatusCannot      = "cannot be tested here" // this machine lacks something: Missing
 )
@@ -19,7 +22,8 @@ type Claim struct {
 	Section    string   `json:"section"` // of the article: "epoll", "tuning", "uring", "mesh", "road"
 	Experiment string   `json:"experiment,omitempty"`
 	Lesson     string   `json:"lesson,omitempty"` // id of a lab
-	Later      int      `json:"later,omitempty"`  // the issue that brings its experiment
+	Later      string   `json:"later,omitempty"`  // id of the module that brings its experiment
+	See        []string `json:"see,omitempty"`    // ids of further labs that show it
 	Means      Text     `json:"means"`            // what "holds" means, in words; written before it is run
 	Parts      []Part   `json:"parts"`            // the same for the machine; empty without an experiment
 	Standing   Standing `json:"standing"`
@@ -54,20 +58,35 @@ func Stand(c Claim, runs []*Result, missing []Missing, here MachineInfo) Standin
 	switch {
 	case c.Lesson != "":
 		return Standing{Status: StatusLesson}
-	case c.Later != 0:
+	case c.Later != "":
 		return Standing{Status: StatusLater}
 	}
+	var nothing *Standing // of the first run that measured nothing on it
 	for _, r := range runs {
 		for _, v := range r.Verdicts {
-			if v.Claim != c.ID || v.Verdict == NotMeasured {
+			if v.Claim != c.ID {
 				continue
 			}
 			stale := r.Machine.Kernel != here.Kernel || r.Machine.CPU != here.CPU || r.Machine.CPUs != here.CPUs
-			return Standing{Status: StatusMeasured, Verdict: &v, Run: r.Run, Started: r.Started, Quick: r.Quick, Stale: stale}
+			s := Standing{Status: StatusMeasured, Verdict: &v, Run: r.Run, Started: r.Started, Quick: r.Quick, Stale: stale}
+			if v.measured() {
+				return s
+			}
+			if nothing == nil {
+				nothing = &s
+			}
 		}
+	}
+	if nothing != nil {
+		return *nothing
 	}
 	if len(missing) > 0 {
 		return Standing{Status: StatusCannot, Missing: missing}
 	}
 	return Standing{Status: StatusNotMeasured}
+}
+
+// measured tells whether the run gave anything on the claim.
+func (v ClaimVerdict) measured() bool {
+	return slices.ContainsFunc(v.Parts, func(t PartTest) bool { return t.Outcome != outcomeMissing })
 }

@@ -39,7 +39,8 @@ type (
 		Means      Text       `yaml:"means"`
 		Experiment string     `yaml:"experiment"`
 		Lesson     string     `yaml:"lesson"`
-		Later      int        `yaml:"later"`
+		Later      string     `yaml:"later"`
+		See        []string   `yaml:"see"`
 		Parts      []partYAML `yaml:"parts"`
 	}
 	partYAML struct {
@@ -56,12 +57,16 @@ type (
 // sees all of them at once.
 type claimsLoader struct {
 	file   string
+	ids    ids
 	tree   *ast.File
 	errors []error
 }
 
-// LoadClaims reads the claims from a labs folder. The error names every problem
-// with file and line.
+// ids are those that a labs folder has.
+type ids struct{ modules, labs []string }
+
+// LoadClaims reads the claims from a labs folder, which must have the labs and
+// modules that they name. The error names every problem with file and line.
 func LoadClaims(fsys fs.FS) ([]Claim, error) {
 	data, err := fs.ReadFile(fsys, ClaimsFile)
 	if err != nil {
@@ -71,6 +76,9 @@ func LoadClaims(fsys fs.FS) ([]Claim, error) {
 		return nil, fmt.Errorf("%s: the file has more than %d KiB", ClaimsFile, maxClaims>>10)
 	}
 	l := &claimsLoader{file: ClaimsFile}
+	if l.ids, err = idsOf(fsys); err != nil {
+		return nil, err
+	}
 	if l.tree, err = parser.ParseBytes(data, 0); err != nil {
 		return nil, l.placed(err)
 	}
@@ -109,6 +117,30 @@ func body(f *ast.File) ast.Node {
 		return nil
 	}
 	return f.Docs[0].Body
+}
+
+// idsOf finds the modules and labs of a folder. A lab that has some other
+// problem is there all the same.
+func idsOf(fsys fs.FS) (found ids, err error) {
+	for pattern, into := range map[string]*[]string{"*/module.yaml": &found.modules, "*/*/lab.yaml": &found.labs} {
+		files, err := fs.Glob(fsys, pattern)
+		if err != nil {
+			return found, fmt.Errorf("looking for labs: %w", err)
+		}
+		for _, file := range files {
+			data, err := fs.ReadFile(fsys, file)
+			if err != nil {
+				return found, fmt.Errorf("reading the id of a lab: %w", err)
+			}
+			var y struct {
+				ID string `yaml:"id"`
+			}
+			if yaml.Unmarshal(data, &y) == nil && y.ID != "" {
+				*into = append(*into, y.ID)
+			}
+		}
+	}
+	return found, nil
 }
 
 // placed is an error of the library with file and line.
@@ -152,7 +184,7 @@ func firstLine(n ast.Node) int {
 func (l *claimsLoader) claim(at string, c claimYAML) Claim {
 	out := Claim{
 		ID: c.ID, Text: l.text(at+".text", c.Text), Means: l.text(at+".means", c.Means), Section: c.Section,
-		Experiment: c.Experiment, Lesson: c.Lesson, Later: c.Later, Parts: []Part{},
+		Experiment: c.Experiment, Lesson: c.Lesson, Later: c.Later, See: c.See, Parts: []Part{},
 	}
 	if !claimID.MatchString(c.ID) {
 		l.fail(at+".id", "id %q: want the article's, such as T3, and a letter where it is one of several: T3b", c.ID)
@@ -161,7 +193,7 @@ func (l *claimsLoader) claim(at string, c claimYAML) Claim {
 		l.fail(at+".section", "section %q is none of %s", c.Section, strings.Join(claimSections, ", "))
 	}
 	ways := 0
-	for _, is := range []bool{c.Experiment != "", c.Lesson != "", c.Later != 0} {
+	for _, is := range []bool{c.Experiment != "", c.Lesson != "", c.Later != ""} {
 		if is {
 			ways++
 		}
@@ -169,8 +201,14 @@ func (l *claimsLoader) claim(at string, c claimYAML) Claim {
 	if ways != 1 {
 		l.fail(at, "claim %s must have exactly one of experiment, lesson and later", c.ID)
 	}
-	if c.Later < 0 {
-		l.fail(at+".later", "later is the number of an issue, not %d", c.Later)
+	if c.Later != "" && !slices.Contains(l.ids.modules, c.Later) {
+		l.fail(at+".later", "there is no module %q; there are %s", c.Later, list(l.ids.modules))
+	}
+	if c.Lesson != "" {
+		l.lab(at+".lesson", c.Lesson)
+	}
+	for i, id := range c.See {
+		l.lab(fmt.Sprintf("%s.see[%d]", at, i), id)
 	}
 	if (c.Experiment != "") != (len(c.Parts) > 0) {
 		l.fail(at, "claim %s must have parts if, and only if, an experiment tests it", c.ID)
@@ -179,6 +217,21 @@ func (l *claimsLoader) claim(at string, c claimYAML) Claim {
 		out.Parts = append(out.Parts, l.part(fmt.Sprintf("%s.parts[%d]", at, i), p, len(c.Parts) > 1))
 	}
 	return out
+}
+
+// lab checks that there is one of that id.
+func (l *claimsLoader) lab(at, id string) {
+	if !slices.Contains(l.ids.labs, id) {
+		l.fail(at, "there is no lab %q; labserver labs list shows those there are", id)
+	}
+}
+
+// list joins names for a message.
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
 // part reads one; of several, each says what it stands for.
@@ -214,17 +267,13 @@ func (l *claimsLoader) text(at string, t Text) Text {
 	return Text{strings.TrimSpace(t.En), strings.TrimSpace(t.Zh)}
 }
 
-// CheckClaims holds claims against the experiments and lessons that there are:
-// every one that a claim names must exist, with its series, variants and
-// metric.
-func CheckClaims(claims []Claim, experiments []Definition, lessons []string) error {
+// CheckClaims holds claims against the experiments that there are: every one
+// that a claim names must exist, with its series, variants and metric.
+func CheckClaims(claims []Claim, experiments []Definition) error {
 	var errs []error
 	for _, c := range claims {
 		fail := func(format string, args ...any) {
 			errs = append(errs, fmt.Errorf("%s: claim %s: %s", ClaimsFile, c.ID, fmt.Sprintf(format, args...)))
-		}
-		if c.Lesson != "" && !slices.Contains(lessons, c.Lesson) {
-			fail("there is no lesson %q", c.Lesson)
 		}
 		if c.Experiment == "" {
 			continue

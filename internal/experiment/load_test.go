@@ -21,7 +21,12 @@ claims:
 `
 
 func loadText(text string) ([]Claim, error) {
-	return LoadClaims(fstest.MapFS{ClaimsFile: {Data: []byte(text)}})
+	return LoadClaims(fstest.MapFS{
+		ClaimsFile:             {Data: []byte(text)},
+		"010-x/module.yaml":    {Data: []byte("format: 1\nid: epoll\n")},
+		"020-y/module.yaml":    {Data: []byte("id: mesh\n")},
+		"010-x/010-a/lab.yaml": {Data: []byte("format: 1\nid: epoll-tree\nsteps: 7\n")}, // broken otherwise
+	})
 }
 
 func TestLoadClaims(t *testing.T) {
@@ -32,6 +37,15 @@ func TestLoadClaims(t *testing.T) {
 	c := claims[0]
 	if len(claims) != 1 || c.ID != "T3b" || c.Text.Zh != "一。" || c.Parts[0].Want.String() != "ratio <= 0.77" || c.Parts[0].Against != "a" {
 		t.Errorf("got %+v", claims)
+	}
+}
+
+func TestLoadClaimsThatNeedNoExperiment(t *testing.T) {
+	for _, way := range []string{"lesson: epoll-tree", "later: mesh", "lesson: epoll-tree\n    see: [epoll-tree]"} {
+		text, _, _ := strings.Cut(goodClaim, "    experiment:")
+		if _, err := loadText(text + "    " + way + "\n"); err != nil {
+			t.Errorf("%s: %v", way, err)
+		}
 	}
 }
 
@@ -54,8 +68,12 @@ func TestLoadClaimsRefuses(t *testing.T) {
 		{"unknown section", replace("section: tuning", "section: kernel"), "claims.yaml:4: section"},
 		{"no Chinese", replace(`, zh: "一。"`, ""), "claims.yaml:5: text has no zh"},
 		{"nothing tests it", replace("    experiment: race\n", ""), "claims.yaml:3: claim T3b must have exactly one"},
-		{"two ways", replace("experiment: race", "experiment: race\n    later: 5"), "claims.yaml:3: claim T3b must have exactly one"},
+		{"two ways", replace("experiment: race", "experiment: race\n    later: mesh"), "claims.yaml:3: claim T3b must have exactly one"},
 		{"a lesson with parts", replace("experiment: race", "lesson: epoll-tree"), "claims.yaml:3: claim T3b must have parts if"},
+		{"a module that is not there", replace("experiment: race", "later: cloud"), `claims.yaml:7: there is no module "cloud"; there are epoll, mesh`},
+		{"an issue", replace("experiment: race", "later: 5"), `claims.yaml:7: there is no module "5"`},
+		{"a lab that is not there", replace("experiment: race", "lesson: epoll-three"), `claims.yaml:7: there is no lab "epoll-three"`},
+		{"a lab to see that is not there", replace("experiment: race", "experiment: race\n    see: [epoll-tree, epoll-two]"), `claims.yaml:8: there is no lab "epoll-two"`},
 		{"bad want", replace("ratio <= 0.77", "ratio < 0.77"), "claims.yaml:12: want"},
 		{"a bound too near 1", replace("ratio <= 0.77", "ratio <= 0.99"), "claims.yaml:12: want"},
 		{"a ratio to nothing", replace("        against: a\n", ""), "claims.yaml:11: \"ratio <= 0.77\": a ratio needs against"},
@@ -115,16 +133,9 @@ func TestCheckClaims(t *testing.T) {
 		{"unknown metric", "against: a", "against: a\n        metric: x", `no metric "x"`},
 	}
 	for _, test := range tests {
-		err := CheckClaims(load(test.old, test.text), []Definition{{Info: info}}, nil)
+		err := CheckClaims(load(test.old, test.text), []Definition{{Info: info}})
 		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.says)
 		}
-	}
-	lesson := []Claim{{ID: "E1", Lesson: "epoll-tree"}}
-	if err := CheckClaims(lesson, nil, []string{"epoll-tree"}); err != nil {
-		t.Error(err)
-	}
-	if err := CheckClaims(lesson, nil, nil); err == nil {
-		t.Error("a lesson that is not there was taken")
 	}
 }

@@ -120,8 +120,11 @@ type Conditions struct {
 
 // Warning is a reason to trust a result less.
 type Warning struct {
-	Code string `json:"code"` // "busy", "steal", "spread", "few_cpus", "quick", "failed", "uncounted"; in notes also what trials say: "copied"
-	Text string `json:"text"` // English
+	// Code is "quick", "few_cpus", "busy", "steal", "spread", "failed",
+	// "uncounted" or "unkept"; in notes "failed", "few_cpus" or "copied".
+	Code string `json:"code"`
+	Text string `json:"text"`         // English
+	Zh   string `json:"zh,omitempty"` // Chinese; empty where the text is an error's
 }
 
 // SeriesResult is what was measured in one series.
@@ -178,18 +181,17 @@ const (
 	Holds       = "holds"
 	HoldsInPart = "holds in part"
 	DoesNotHold = "does not hold here"
-	NoVerdict   = "no verdict"            // noise exceeds the effect
-	CannotTest  = "cannot be tested here" // something is missing
-	NotMeasured = "not measured yet"
-	ComesLater  = "comes later" // its experiment is not written yet
+	NoVerdict   = "no verdict" // nothing follows; Why says why
 )
 
 // ClaimVerdict is what a run says of a claim.
 type ClaimVerdict struct {
-	Claim   string     `json:"claim"`   // id in claims.yaml
-	Verdict string     `json:"verdict"` // one of the above
-	When    Text       `json:"when"`    // where it holds in part: under which condition
-	Reason  Text       `json:"reason"`  // one sentence with the numbers
+	Claim   string     `json:"claim"`         // id in claims.yaml
+	Verdict string     `json:"verdict"`       // one of the above
+	When    Text       `json:"when"`          // where it holds in part: under which condition
+	Reason  Text       `json:"reason"`        // the numbers in a sentence for each metric; empty where nothing was measured
+	Why     string     `json:"why,omitempty"` // where a part has no outcome: the cause that matters most, as in PartTest
+	Because Text       `json:"because"`       // the same in a sentence for each cause
 	Parts   []PartTest `json:"parts"`
 }
 
@@ -203,5 +205,9 @@ type PartTest struct {
 	Ratio   float64 `json:"ratio"`
 	Low     float64 `json:"low"`
 	High    float64 `json:"high"`
+	Rounds  int     `json:"rounds"`  // that it rests on
 	Outcome string  `json:"outcome"` // "holds", "does not hold", "unclear", "missing"
+	// Why it is unclear ("noise", "few") or missing ("quick", "failed",
+	// "uncounted", "absent"; "few" where no two trials are of one round).
+	Why string `json:"why,omitempty"`
 }

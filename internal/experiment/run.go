@@ -1,15 +1,14 @@
 package experiment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"os"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -256,7 +255,7 @@ func (u *run) measure(ctx context.Context, s Series, plans map[string]Plan) (*ga
 			}
 			if err != nil {
 				v.failed++
-				v.note("failed", err.Error())
+				v.note(Warning{Code: "failed", Text: err.Error()})
 				u.r.config.Log.Warn("trial failed", "experiment", u.d.Info.ID, "series", s.ID, "variant", v.id, "round", round, "error", err)
 				continue
 			}
@@ -265,7 +264,7 @@ func (u *run) measure(ctx context.Context, s Series, plans map[string]Plan) (*ga
 			}
 			if err := v.add(u.d, t, round); err != nil {
 				v.failed++
-				v.note("failed", err.Error())
+				v.note(Warning{Code: "failed", Text: err.Error()})
 				continue
 			}
 			if round >= 0 {
@@ -315,7 +314,7 @@ func (u *run) finish(series, variant string) {
 func (v *variantTrials) add(d Definition, t Trial, round int) error {
 	for _, r := range t.Roles {
 		for _, n := range r.Report.Notes {
-			v.note(n.Code, n.Text)
+			v.note(Warning{n.Code, n.Text, n.Zh})
 		}
 	}
 	metrics, err := d.Measure(t)
@@ -347,9 +346,9 @@ func (v *variantTrials) add(d Definition, t Trial, round int) error {
 }
 
 // note keeps each kind of note once.
-func (v *variantTrials) note(code, text string) {
-	if !slices.ContainsFunc(v.notes, func(w Warning) bool { return w.Code == code }) {
-		v.notes = append(v.notes, Warning{code, text})
+func (v *variantTrials) note(n Warning) {
+	if !slices.ContainsFunc(v.notes, func(w Warning) bool { return w.Code == n.Code }) {
+		v.notes = append(v.notes, n)
 	}
 }
 
@@ -409,43 +408,76 @@ func (u *run) describe(s Series, g *gathered) SeriesResult {
 // warn says why the result is to be trusted less.
 func (u *run) warn() {
 	res := u.result
-	add := func(code, format string, args ...any) {
-		res.Warnings = append(res.Warnings, Warning{code, fmt.Sprintf(format, args...)})
-	}
+	add := func(code, en, zh string) { res.Warnings = append(res.Warnings, Warning{code, en, zh}) }
 	if u.o.Quick {
-		add("quick", "A quick run: fewer and shorter trials, and not every series.")
+		left := len(u.d.Info.Series) - len(u.series)
+		en, zh := "A quick run: fewer or shorter trials than in a full one", "快速运行：试验次数比完整运行少，或时间更短"
+		if left > 0 {
+			en += fmt.Sprintf(", and %d of %d series left out", left, len(u.d.Info.Series))
+			zh += fmt.Sprintf("，%d 个系列中有 %d 个没有测", len(u.d.Info.Series), left)
+		}
+		add("quick", en+".", zh+"。")
 	}
-	if res.Machine.CPUs < fewCPUs {
-		add("few_cpus", "This machine has %d CPUs: processes of one trial, and threads of the kernel that work for them, compete for them.", runtime.NumCPU())
+	if n := res.Machine.CPUs; n < fewCPUs {
+		add("few_cpus",
+			fmt.Sprintf("This machine has %s: the processes of a trial, and threads of the kernel that work for them, compete for CPU time.", plural(n, "CPU", "CPUs")),
+			fmt.Sprintf("本机只有 %d 个 CPU：同一次试验的各个进程，以及为它们工作的内核线程，会互相争用 CPU。", n))
 	}
 	if c := res.Conditions; c.Others > busyShare {
-		add("busy", "Other processes used %.0f %% of a CPU during the run.", 100*c.Others)
+		add("busy",
+			fmt.Sprintf("Other processes used %.0f %% of one CPU on average during the run.", 100*c.Others),
+			fmt.Sprintf("运行期间，其他进程平均占用了一个 CPU 的 %.0f%%。", 100*c.Others))
 	}
 	if c := res.Conditions; c.Steal > stealShare {
-		add("steal", "The hypervisor gave %.0f %% of a CPU to others during the run.", 100*c.Steal)
+		add("steal",
+			fmt.Sprintf("The hypervisor gave %.0f %% of one CPU to others during the run.", 100*c.Steal),
+			fmt.Sprintf("运行期间，虚拟机管理程序把一个 CPU 的 %.0f%% 分给了别的虚拟机。", 100*c.Steal))
 	}
-	var wide []string
 	failed := 0
 	for _, s := range res.Series {
 		for _, v := range s.Variants {
 			failed += v.Failed
-			if len(u.d.Info.Metrics) == 0 {
-				continue
-			}
+		}
+	}
+	if wide := u.wide(); len(wide) > 0 {
+		first := wide[0]
+		add("spread",
+			fmt.Sprintf("The trials of %s spread by more than %.0f %%; most those of %s (%s): %.0f %%.", plural(len(wide), "variant", "variants"), 100*wideSpread, first.variant.En, first.series.En, 100*first.spread),
+			fmt.Sprintf("有 %d 组试验的离散程度超过 %.0f%%，最大的是 %s（%s）：%.0f%%。", len(wide), 100*wideSpread, first.variant.Zh, first.series.Zh, 100*first.spread))
+	}
+	if failed > 0 {
+		add("failed",
+			fmt.Sprintf("%s failed; the notes of their variants say why.", plural(failed, "trial", "trials")),
+			fmt.Sprintf("有 %d 次试验失败，原因见相应做法的备注。", failed))
+	}
+	if u.r.config.Counter == nil {
+		add("uncounted",
+			"System calls were not counted: this kernel does not let BPF programs count them; labserver doctor says why.",
+			"没有对系统调用计数：此内核不允许 BPF 程序计数，原因见 labserver doctor。")
+	}
+}
+
+// widely is a variant whose trials spread widely.
+type widely struct {
+	series, variant Text
+	spread          float64
+}
+
+// wide are those by the first metric, the widest first.
+func (u *run) wide() []widely {
+	var out []widely
+	if len(u.d.Info.Metrics) == 0 {
+		return nil
+	}
+	for _, s := range u.result.Series {
+		for _, v := range s.Variants {
 			if sum, ok := v.Metrics[u.d.Info.Metrics[0].ID]; ok && sum.Spread > wideSpread {
-				wide = append(wide, fmt.Sprintf("%s %s %.0f %%", s.ID, v.ID, 100*sum.Spread))
+				out = append(out, widely{u.d.Info.seriesLabel(s.ID), label(u.d.Info, s.ID, v.ID), sum.Spread})
 			}
 		}
 	}
-	if n := len(wide); n > 0 {
-		add("spread", "The trials of %d variants spread by more than %.0f %%: %s%s.", n, 100*wideSpread, strings.Join(wide[:min(n, 4)], ", "), map[bool]string{true: " and others"}[n > 4])
-	}
-	if failed > 0 {
-		add("failed", "%d trials failed; the notes of their variants say why.", failed)
-	}
-	if u.r.config.Counter == nil {
-		add("uncounted", "System calls were not counted: this kernel does not let BPF programs count them; labserver doctor says why.")
-	}
+	slices.SortStableFunc(out, func(a, b widely) int { return cmp.Compare(b.spread, a.spread) })
+	return out
 }
 
 // phase tells what is done besides trials.

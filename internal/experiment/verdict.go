@@ -1,73 +1,89 @@
 package experiment
 
-import (
-	"fmt"
-	"math"
-	"strings"
-)
+import "math"
 
 // Judge says what a run says of a claim that rests on its experiment. It reads
-// nothing but its arguments. A claim that has a part in a series that was not
-// run, as quick runs leave some out, is judged by the others.
+// nothing but its arguments. What was not measured, as quick runs leave some
+// series out, may hold or not, like what is unclear: nothing follows from it.
 func Judge(c Claim, r *Result, info Info) ClaimVerdict {
 	v := ClaimVerdict{Claim: c.ID, Parts: []PartTest{}}
 	counts := map[string]int{}
-	var holding []Part
+	var all, undecided []tested
 	for _, p := range c.Parts {
 		t := test(p, r, info)
-		v.Parts = append(v.Parts, t)
+		all = append(all, t)
+		v.Parts = append(v.Parts, t.PartTest)
 		counts[t.Outcome]++
-		if t.Outcome == outcomeHolds {
-			holding = append(holding, p)
+		if t.Why != "" {
+			undecided = append(undecided, t)
 		}
 	}
-	tested := len(v.Parts) - counts[outcomeMissing]
+	holding := joinWhens(wholly(all))
 	switch {
-	case tested == 0:
-		v.Verdict = NotMeasured
-	case counts[outcomeHolds] == tested:
+	case counts[outcomeHolds] == len(all) && len(all) > 0:
 		v.Verdict = Holds
-	case counts[outcomeNot] == tested:
+	case counts[outcomeNot] == len(all) && len(all) > 0:
 		v.Verdict = DoesNotHold
-	case counts[outcomeHolds] > 0 && (counts[outcomeNot] > 0 || joinWhens(holding) != (Text{})):
-		// What is unclear may hold or not: that it holds in part stands.
+	case counts[outcomeHolds] > 0 && (counts[outcomeNot] > 0 || holding != (Text{})):
+		// Whatever the rest is: that it holds in part stands.
 		v.Verdict = HoldsInPart
-		v.When = joinWhens(holding)
+		v.When = holding
 	default:
 		v.Verdict = NoVerdict
 	}
-	v.Reason = reason(v, c, info)
+	v.Reason = reason(all, info)
+	v.Why, v.Because = because(undecided, r, info)
 	return v
 }
 
+// wholly are the parts that hold, without those under whose condition another
+// does not.
+func wholly(parts []tested) []tested {
+	broken := map[Text]bool{}
+	for _, t := range parts {
+		if t.Outcome != outcomeHolds {
+			broken[t.when] = true
+		}
+	}
+	var out []tested
+	for _, t := range parts {
+		if !broken[t.when] {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // test judges one part.
-func test(p Part, r *Result, info Info) PartTest {
+func test(p Part, r *Result, info Info) tested {
 	metric := p.Metric
 	if metric == "" && len(info.Metrics) > 0 {
 		metric = info.Metrics[0].ID
 	}
-	t := PartTest{Series: p.Series, Variant: p.Variant, Against: p.Against, Metric: metric, Want: p.Want.String(), Outcome: outcomeMissing}
-	exact := info.exact(metric)
-	s := r.series(p.Series)
-	if s == nil {
+	exact := info.metric(metric).Exact
+	t := tested{
+		PartTest: PartTest{Series: p.Series, Variant: p.Variant, Against: p.Against, Metric: metric, Want: p.Want.String(), Outcome: outcomeMissing},
+		when:     p.When, exact: exact,
+	}
+	if t.Why, t.failing = r.lacks(p, metric, info); t.Why != "" {
 		return t
 	}
+	s := r.series(p.Series)
 	values := s.values(p.Variant, metric)
 	var in interval
-	var n int
 	if p.Want.ratio {
-		logs := ratios(values, s.values(p.Against, metric))
+		others := s.values(p.Against, metric)
+		logs := ratios(values, others)
 		c, ok := compare(logs, 0, exact)
 		if !ok {
+			t.Why = WhyFew
 			return t
 		}
-		in, n = interval{c.Ratio, c.Low, c.High, c.Level}, len(logs)
+		in, t.Rounds = interval{c.Ratio, c.Low, c.High, c.Level}, len(logs)
+		t.own, t.other = summarise(finite(values)).Median, summarise(finite(others)).Median
 	} else {
 		values = finite(values)
-		if len(values) == 0 {
-			return t
-		}
-		in, n = medianInterval(values), len(values)
+		in, t.Rounds = medianInterval(values), len(values)
 		if exact {
 			s := summarise(values)
 			in.low, in.high = s.Min, s.Max
@@ -75,10 +91,51 @@ func test(p Part, r *Result, info Info) PartTest {
 	}
 	t.Ratio, t.Low, t.High = in.median, in.low, in.high
 	t.Outcome = p.Want.outcome(in.low, in.high)
-	if n < fewest && !exact {
-		t.Outcome = outcomeUnclear
+	switch {
+	case t.Rounds < fewest && !exact:
+		t.Outcome, t.Why = outcomeUnclear, WhyFew
+	case t.Outcome == outcomeUnclear:
+		t.Why = WhyNoise
 	}
 	return t
+}
+
+// lacks tells why a run has not what a part needs, and of which variant; empty
+// where it has.
+func (r *Result) lacks(p Part, metric string, info Info) (why, variant string) {
+	s := r.series(p.Series)
+	if s == nil {
+		if r.Quick && info.leftOut(p.Series) {
+			return WhyQuick, ""
+		}
+		return WhyAbsent, p.Variant
+	}
+	for _, id := range []string{p.Variant, p.Against} {
+		if id == "" || len(finite(s.values(id, metric))) > 0 {
+			continue
+		}
+		v := s.variant(id)
+		switch {
+		case v == nil:
+			return WhyAbsent, id
+		case len(v.Metrics) == 0 && v.Failed > 0:
+			return WhyFailed, id
+		case len(v.Syscalls) == 0 && info.metric(metric).Exact:
+			return WhyUncounted, id
+		}
+		return WhyAbsent, id
+	}
+	return "", ""
+}
+
+// leftOut tells whether quick runs leave a series out.
+func (i Info) leftOut(series string) bool {
+	for _, s := range i.Series {
+		if s.ID == series {
+			return !s.Quick
+		}
+	}
+	return false
 }
 
 func finite(values []float64) []float64 {
@@ -91,15 +148,6 @@ func finite(values []float64) []float64 {
 	return out
 }
 
-func (i Info) exact(metric string) bool {
-	for _, m := range i.Metrics {
-		if m.ID == metric {
-			return m.Exact
-		}
-	}
-	return false
-}
-
 func (r *Result) series(id string) *SeriesResult {
 	for i := range r.Series {
 		if r.Series[i].ID == id {
@@ -109,12 +157,29 @@ func (r *Result) series(id string) *SeriesResult {
 	return nil
 }
 
+// warned tells whether the result has a warning of that code.
+func (r *Result) warned(code string) bool {
+	for _, w := range r.Warnings {
+		if w.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *SeriesResult) variant(id string) *VariantResult {
+	for i := range s.Variants {
+		if s.Variants[i].ID == id {
+			return &s.Variants[i]
+		}
+	}
+	return nil
+}
+
 // values are those of a variant by round, with NaN for trials that failed.
 func (s *SeriesResult) values(variant, metric string) []float64 {
-	for _, v := range s.Variants {
-		if v.ID == variant {
-			return v.byRound(metric)
-		}
+	if v := s.variant(variant); v != nil {
+		return v.byRound(metric)
 	}
 	return nil
 }
@@ -133,82 +198,4 @@ func (v *VariantResult) byRound(metric string) []float64 {
 		out = append(out, s.Values[i])
 	}
 	return out
-}
-
-// joinWhens says under which conditions a claim holds.
-func joinWhens(parts []Part) Text {
-	var en, zh []string
-	seen := map[Text]bool{}
-	for _, p := range parts {
-		if p.When == (Text{}) || seen[p.When] {
-			continue
-		}
-		seen[p.When] = true
-		en, zh = append(en, p.When.En), append(zh, p.When.Zh)
-	}
-	return Text{strings.Join(en, "; "), strings.Join(zh, "；")}
-}
-
-// reason is one sentence with the numbers.
-func reason(v ClaimVerdict, c Claim, info Info) Text {
-	if v.Verdict == NotMeasured {
-		return Text{"The run gave nothing that this claim could be judged by.", "这次运行没有得到可用来判断这一说法的数据。"}
-	}
-	var en, zh []string
-	for i, t := range v.Parts {
-		if t.Outcome == outcomeMissing {
-			continue
-		}
-		when := c.Parts[i].When
-		variant := label(info, t.Series, t.Variant)
-		if t.Against == "" {
-			en = append(en, fmt.Sprintf("%s %s%s", variant.En, number(t.Ratio), after(when.En)))
-			zh = append(zh, fmt.Sprintf("%s%s为 %s", before(when.Zh), variant.Zh, number(t.Ratio)))
-			continue
-		}
-		against := label(info, t.Series, t.Against)
-		en = append(en, fmt.Sprintf("%s / %s = %s (%s to %s)%s", variant.En, against.En, number(t.Ratio), number(t.Low), number(t.High), after(when.En)))
-		zh = append(zh, fmt.Sprintf("%s%s / %s = %s（%s 至 %s）", before(when.Zh), variant.Zh, against.Zh, number(t.Ratio), number(t.Low), number(t.High)))
-	}
-	return Text{strings.Join(en, "; ") + ".", strings.Join(zh, "；") + "。"}
-}
-
-func after(when string) string {
-	if when == "" {
-		return ""
-	}
-	return " " + when
-}
-
-func before(when string) string {
-	if when == "" {
-		return ""
-	}
-	return when + "："
-}
-
-// label is what people are shown of a variant.
-func label(info Info, series, variant string) Text {
-	for _, s := range info.Series {
-		if s.ID != series {
-			continue
-		}
-		for _, v := range s.Variants {
-			if v.ID == variant {
-				return v.Label
-			}
-		}
-	}
-	return Text{variant, variant}
-}
-
-// number writes a figure with three digits that count, and counts whole.
-func number(v float64) string {
-	switch {
-	case v == math.Trunc(v) && math.Abs(v) < 1e15:
-		return fmt.Sprintf("%.0f", v)
-	case math.Abs(v) >= 100:
-		return fmt.Sprintf("%.0f", v)
-	}
-	return fmt.Sprintf("%.3g", v)
 }

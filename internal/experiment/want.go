@@ -12,6 +12,7 @@ import (
 //	ratio <= 0.77            the variant needs at most 77 % of the other
 //	ratio >= 1.3             at least 1.3 times as much
 //	ratio in 0.9 .. 1.1      about the same
+//	ratio == 1/32768         exactly that, of counts
 //	value == 1048576         the value itself; also <=, >=, in
 //
 // An inequality decides with the whole confidence interval: it holds if all of
@@ -27,6 +28,21 @@ type Want struct {
 // floorOfWants is how near 1 a bound of a ratio may lie: closer, no machine
 // that people have tells the difference from none.
 const floorOfWants = 0.03
+
+// roundOff is how much a ratio of counts may differ from what is wanted: it
+// has been a logarithm.
+const roundOff = 1e-9
+
+// parseBound reads a number or a fraction of two.
+func parseBound(text string) (float64, error) {
+	over, under, fraction := strings.Cut(text, "/")
+	v, err := strconv.ParseFloat(over, 64)
+	if err != nil || !fraction {
+		return v, err
+	}
+	by, err := strconv.ParseFloat(under, 64)
+	return v / by, err
+}
 
 // ParseWant reads one.
 func ParseWant(s string) (Want, error) {
@@ -50,7 +66,7 @@ func ParseWant(s string) (Want, error) {
 		if text == ".." {
 			continue
 		}
-		v, err := strconv.ParseFloat(text, 64)
+		v, err := parseBound(text)
 		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
 			return fail(strconv.Quote(text) + " is no number")
 		}
@@ -61,6 +77,8 @@ func ParseWant(s string) (Want, error) {
 		w.high = bounds[0]
 	case f[1] == ">=" && len(f) == 3:
 		w.low = bounds[0]
+	case f[1] == "==" && len(f) == 3 && w.ratio:
+		w.low, w.high = bounds[0]*(1-roundOff), bounds[0]*(1+roundOff)
 	case f[1] == "==" && len(f) == 3:
 		w.low, w.high = bounds[0], bounds[0]
 	case f[1] == "in" && len(f) == 5 && f[3] == ".." && bounds[0] < bounds[1]:

@@ -23,7 +23,7 @@ import (
 const testClaims = `format: 1
 claims:
   - {id: E1, section: epoll, text: {en: a, zh: 一}, means: {en: b, zh: 二}, lesson: one}
-  - {id: B1, section: mesh, text: {en: a, zh: 一}, means: {en: b, zh: 二}, later: 5}
+  - {id: B1, section: mesh, text: {en: a, zh: 一}, means: {en: b, zh: 二}, later: mesh}
   - id: T1
     section: tuning
     text: {en: a, zh: 一}
@@ -102,7 +102,9 @@ func withExperiments(t *testing.T) func(*Options) {
 			t.Error(err)
 		}
 	})
-	claims, err := experiment.LoadClaims(fstest.MapFS{experiment.ClaimsFile: {Data: []byte(testClaims)}})
+	claims, err := experiment.LoadClaims(fstest.MapFS{
+		experiment.ClaimsFile: {Data: []byte(testClaims)}, "010-a/module.yaml": {Data: []byte("id: mesh")}, "010-a/010-b/lab.yaml": {Data: []byte("id: one")},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -11,14 +10,14 @@ import (
 )
 
 // TestClaims: the claims that are built in name experiments, series, variants,
-// metrics and lessons that there are, and all of the article is among them.
+// metrics, labs and modules that there are, and all of the article is among them.
 func TestClaims(t *testing.T) {
 	labs := os.DirFS("../../../labs")
 	claims, err := experiment.LoadClaims(labs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := experiment.CheckClaims(claims, All(), lessons(t, labs)); err != nil {
+	if err := experiment.CheckClaims(claims, All()); err != nil {
 		t.Error(err)
 	}
 	missing := strings.Fields("E1 E2 E3 E4 E5 E6 T1 T2 T3 T4 T5 U1 U2 U3 B1 B2 B3 B4 R5")
@@ -33,24 +32,44 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-func lessons(t *testing.T, labs fs.FS) []string {
-	t.Helper()
-	files, err := fs.Glob(labs, "*/*/lab.yaml")
+// TestChinese: where Chinese stands, its punctuation is full width, and its
+// numbers have no commas.
+func TestChinese(t *testing.T) {
+	claims, err := experiment.LoadClaims(os.DirFS("../../../labs"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := regexp.MustCompile(`(?m)^id: (\S+)`)
-	var ids []string
-	for _, f := range files {
-		data, err := fs.ReadFile(labs, f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m := id.FindSubmatch(data); m != nil {
-			ids = append(ids, string(m[1]))
+	half := regexp.MustCompile(`\p{Han} *[,;:?!)]|\p{Han}[(.]|[,;:?!(] *\p{Han}|\)\p{Han}|[0-9],[0-9]{3}|[，。：；（] | [，。：；）]`)
+	look := func(where string, texts ...experiment.Text) {
+		for _, text := range texts {
+			if text.Zh == "" || text.En == "" {
+				t.Errorf("%s: a language lacks: %+v", where, text)
+			}
+			if at := half.FindStringIndex(text.Zh); at != nil {
+				t.Errorf("%s: …%s…", where, text.Zh[max(0, at[0]-24):min(len(text.Zh), at[1]+24)])
+			}
 		}
 	}
-	return ids
+	for _, c := range claims {
+		look(c.ID, c.Text, c.Means)
+		for _, p := range c.Parts {
+			if p.When != (experiment.Text{}) {
+				look(c.ID, p.When)
+			}
+		}
+	}
+	for _, d := range All() {
+		look(d.Info.ID, d.Info.Title, d.Info.Question, d.Info.About)
+		for _, m := range d.Info.Metrics {
+			look(d.Info.ID, m.Label)
+		}
+		for _, s := range d.Info.Series {
+			look(d.Info.ID, s.Label)
+			for _, v := range s.Variants {
+				look(d.Info.ID, v.Label)
+			}
+		}
+	}
 }
 
 // TestRoundsAllowVerdicts: full and quick runs have enough rounds for one.

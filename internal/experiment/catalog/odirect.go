@@ -38,8 +38,8 @@ func ODirect() experiment.Definition {
 			ID: "qd-" + n, X: float64(depth), Quick: odirectQuick(depth), Baseline: "pread",
 			Label: text("Queue depth "+n, "队列深度 "+n),
 			Variants: []experiment.Variant{
-				{ID: "pread", Label: text("pread, one at a time", "pread，一次一个")},
-				{ID: "uring", Label: text("io_uring, as many as the queue is deep", "io_uring，同时进行的读等于队列深度")},
+				{ID: "pread", Label: text("pread one at a time", "一次一个的 pread")},
+				{ID: "uring", Label: text("io_uring at that depth", "达到队列深度的 io_uring")},
 			},
 		})
 	}
@@ -47,14 +47,14 @@ func ODirect() experiment.Definition {
 		Info: experiment.Info{
 			ID:       "odirect",
 			Title:    text("Queue depth of a disk", "磁盘的队列深度"),
-			Question: text("How much does a disk give when it is asked for one page after another, or for many at once?", "一页一页地读磁盘，和同时请求许多页，各能读多快？"),
+			Question: text("How much does a disk give when it is asked for one page after another, or for many at once?", "一页一页地读磁盘，与同时请求许多页，各能读多快？"),
 			About: text(
 				"Pages of 4 KiB are read from a file of 1 GiB (256 MiB in a quick run) on the disk where experiments keep their files, past the page cache (O_DIRECT), in an order that looks random and has no page twice. pread has one read in flight, always: it is measured again in each series, beside io_uring at that depth, because a disk is not equally fast at all times. io_uring keeps 1, 2, 4, … 128 reads in flight: whatever has completed is asked for anew, with one system call that waits for at least one more. A trial goes on for one second (0.4 s in a quick run), and the content of every page is checked.\n\n"+
 					"Latency is from asking for a page to taking it, measured once for all that are asked for or taken together; it is right to one sixteenth.\n\n"+
 					"Mind that the disk of a virtual machine is mostly a file or a volume on another machine, with caches and limits of its own: what is measured is that path, not a drive. Others who use the disk meanwhile are measured with it.\n\n"+
 					"It takes about two and a quarter minutes; a quick run, of depths 1, 8, 32 and 128, about 25 seconds.",
-				"文件大小为 1 GiB（快速运行时为 256 MiB），放在实验存放文件的磁盘上。绕过页缓存（O_DIRECT），以看似随机、但不重复的顺序，每次读一个 4 KiB 的页。pread 始终只有一个读在进行；由于磁盘的速度随时间变化，每个系列都重新测一次 pread，和同一系列的 io_uring 对照。io_uring 让 1、2、4……128 个读同时进行：每完成一些就补上同样多的请求，并用一次系统调用等待至少一个新的结果。每次试验持续一秒（快速运行 0.4 秒），每一页的内容都会检查。\n\n"+
-					"延迟是从提出请求到取走结果的时间，同一批提出或取走的请求只看一次时钟；误差不超过十六分之一。\n\n"+
+				"文件大小为 1 GiB（快速运行时为 256 MiB），放在实验存放文件的磁盘上。绕过页缓存（O_DIRECT），以看似随机、但不重复的顺序，每次读一个 4 KiB 的页。pread 始终只有一个读在进行；磁盘的速度会随时间变化，因此每个队列深度都重新测一遍 pread，与该深度的 io_uring 对照。io_uring 让 1、2、4……128 个读同时进行：每完成一些就补上同样多的请求，并用一次系统调用等待至少一个新的结果。每次试验持续一秒（快速运行 0.4 秒），每一页的内容都会检查。\n\n"+
+					"延迟是从提出请求到取走结果的时间；同一批提出或取走的请求只读一次时钟；误差不超过十六分之一。\n\n"+
 					"请注意，虚拟机的磁盘多半是另一台机器上的文件或卷，它有自己的缓存和限速：测到的是整条路径，而不是某块硬盘。同时使用这块磁盘的其他程序也会影响结果。\n\n"+
 					"整个实验大约需要两分二十秒；快速运行只测深度 1、8、32、128，约 25 秒。"),
 			Seconds: 140,
@@ -63,9 +63,9 @@ func ODirect() experiment.Definition {
 			Metrics: []experiment.Metric{
 				{ID: "gb_per_s", Label: text("Throughput", "吞吐量"), Unit: "GB/s", Better: "higher"},
 				{ID: "cpu_per_gb", Label: text("CPU time per gigabyte", "每 GB 的 CPU 时间"), Unit: "s/GB", Better: "lower"},
-				{ID: "iops", Label: text("Reads per second", "每秒读次数"), Unit: "1/s", Better: "higher"},
-				{ID: "p50_us", Label: text("Latency, median", "延迟，中位数"), Unit: "µs", Better: "lower"},
-				{ID: "p99_us", Label: text("Latency, 99th percentile", "延迟，第 99 百分位"), Unit: "µs", Better: "lower"},
+				{ID: "iops", Label: text("Reads per second", "每秒读取次数"), Unit: "1/s", Better: "higher"},
+				{ID: "p50_us", Label: text("Median latency", "延迟中位数"), Unit: "µs", Better: "lower"},
+				{ID: "p99_us", Label: text("99th percentile of latency", "p99 延迟"), Unit: "µs", Better: "lower"},
 			},
 		},
 		Rounds:      7,

@@ -59,7 +59,7 @@ func Readiness() experiment.Definition {
 				{ID: "select", Label: experiment.Text{En: "select", Zh: "select"}},
 				{ID: "poll", Label: experiment.Text{En: "poll", Zh: "poll"}},
 				{ID: "epoll", Label: experiment.Text{En: "epoll", Zh: "epoll"}},
-				{ID: "uring-poll", Label: experiment.Text{En: "io_uring, multishot poll", Zh: "io_uring 多次触发 poll(multishot)"}},
+				{ID: "uring-poll", Label: experiment.Text{En: "io_uring multishot poll", Zh: "io_uring multishot poll"}},
 			},
 		})
 	}
@@ -69,7 +69,7 @@ func Readiness() experiment.Definition {
 			Title: experiment.Text{En: "Finding the ready ones", Zh: "找出就绪的描述符"},
 			Question: experiment.Text{
 				En: "What does it cost to learn which of many descriptors are ready, and how does that depend on how many there are and how many are ready?",
-				Zh: "在许多描述符中找出就绪的那些要花多少 CPU 时间?它怎样随描述符总数和就绪数变化?",
+				Zh: "在许多描述符中找出就绪的那些，要花多少 CPU 时间？它如何随描述符总数和就绪数变化？",
 			},
 			About: experiment.Text{
 				En: `One thread holds up to 9,000 eventfds. Each round it makes some of them ready, asks which are, and reads those; the same program asks by select, poll, epoll (level-triggered) and io_uring (one multishot POLL_ADD armed per descriptor, completions reaped from the ring). A full run takes about a minute and a half, a quick one about 30 seconds.
@@ -77,17 +77,17 @@ func Readiness() experiment.Definition {
 Measured is the CPU time of the thread per event: from the question until the event is read. The second figure counts making the descriptors ready too. The difference matters: with epoll and io_uring a callback notes each descriptor while it is made ready, and that is paid by whoever does it, here the same thread.
 
 Mind that nothing else is done with an event: in a real server the handling outweighs small differences. Registering the descriptors is not measured. select is called directly with sets as large as needed; libc's FD_SETSIZE of 1,024 is not a limit of the kernel.`,
-				Zh: `一个线程持有最多 9,000 个 eventfd。每一轮它先让其中一部分就绪,再询问哪些就绪,并逐个读取。同一个程序分别用 select、poll、epoll(水平触发)和 io_uring(每个描述符挂一个多次触发的 POLL_ADD,从环中收取完成事件)来询问。完整运行约一分半钟,快速运行约 30 秒。
+				Zh: `一个线程持有最多 9000 个 eventfd。每一轮它先让其中一部分就绪，再询问哪些就绪，并逐个读取。同一个程序分别用 select、poll、epoll（水平触发）和 io_uring（每个描述符挂一个multishot POLL_ADD，从环中收取完成事件）来询问。完整运行约一分半钟，快速运行约 30 秒。
 
-测量的是线程为每个事件花费的 CPU 时间:从询问开始,到该事件读完为止。第二个指标把“让描述符就绪”的开销也算进去。两者有区别:epoll 和 io_uring 在描述符变为就绪时由回调函数记下它,这份开销由触发者承担,在这里就是同一个线程。
+测量的是线程为每个事件花费的 CPU 时间：从询问开始，到该事件读完为止。第二个指标把“让描述符就绪”的开销也算进去。两者有区别：epoll 和 io_uring 在描述符变为就绪时由回调函数记下它，这份开销由触发者承担，在这里就是同一个线程。
 
-请注意,这里读到事件后不做别的事;真实服务器里,处理请求的开销会盖过细小的差别。注册描述符的开销不计。select 直接走系统调用,位图要多大有多大;1,024 的 FD_SETSIZE 是 libc 的限制,不是内核的。`,
+请注意，这里读到事件后不做别的事；真实服务器里，处理请求的开销会盖过细小的差别。注册描述符的开销不计。select 直接走系统调用，位图要多大有多大；1024 的 FD_SETSIZE 是 libc 的限制，不是内核的。`,
 			},
 			Seconds: 85, Quick: 30,
 			Series: series,
 			Metrics: []experiment.Metric{
 				{ID: "us_per_event", Label: experiment.Text{En: "CPU time per event", Zh: "每个事件的 CPU 时间"}, Unit: "µs", Better: "lower"},
-				{ID: "us_with_making", Label: experiment.Text{En: "CPU time per event, with making it ready", Zh: "每个事件的 CPU 时间(含使其就绪)"}, Unit: "µs", Better: "lower"},
+				{ID: "us_with_making", Label: experiment.Text{En: "CPU time per event, with making it ready", Zh: "每个事件的 CPU 时间（含使其就绪）"}, Unit: "µs", Better: "lower"},
 			},
 			Missing: []experiment.Missing{},
 		},

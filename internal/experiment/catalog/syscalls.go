@@ -37,20 +37,20 @@ func Syscalls() experiment.Definition {
 					"CPU time is that of the trial's control group, with threads of the kernel that work for it. System calls are counted by the kernel in a round of its own, because counting costs time as well. The program is the same in all variants, written in Go with raw system calls, without memory being allocated or collected meanwhile.\n\n"+
 					"Mind that the variants differ in more than their calls: pread-4k uses one buffer of 4 KiB again and again, pread-128k one of 128 KiB, a ring of 256 has 1 MiB of buffers, one of 32,768 has 128 MiB, and what lies in the caches of the CPU is quicker to write to. With SQPOLL two threads are busy: on fewer than 3 CPUs they are in each other's way, and in that of everybody else.\n\n"+
 					"It takes about a minute and a half; a quick run about ten seconds. It needs 6 GiB of free memory and 4.5 GiB on the disk.",
-				"把一个 4 GiB 的文件（快速运行时为 256 MiB）从头到尾读一遍，共有五种读法：pread 每次读 4 KiB；pread 每次读 128 KiB；io_uring 每次读 4 KiB，程序把 256 个或 32768 个请求填进环，用一次 io_uring_enter 全部完成，取走结果再填下一批；以及由内核线程自己去取请求（SQPOLL）的 256 项的环。文件全部在页缓存里，不读磁盘。每次读都必须得到所要的全部字节，每 61 页检查一页的内容。\n\n"+
-					"CPU 时间取自这次试验的控制组（cgroup），为它工作的内核线程也算在内。系统调用由内核单独用一轮来计数，因为计数本身也要花时间。所有变体是同一个程序：用 Go 写成，直接发系统调用，测量期间不分配也不回收内存。\n\n"+
-					"请注意，各变体不只是调用次数不同：pread-4k 反复使用同一个 4 KiB 缓冲区，pread-128k 用一个 128 KiB 的缓冲区，256 项的环有 1 MiB 缓冲区，32768 项的环则有 128 MiB；位于 CPU 缓存里的内存写起来更快。使用 SQPOLL 时有两个线程同时在忙：CPU 少于 3 个时，它们会互相妨碍，也会妨碍别的程序。\n\n"+
+				"把一个 4 GiB 的文件（快速运行时为 256 MiB）从头到尾读一遍，共有五种读法：pread 每次读 4 KiB；pread 每次读 128 KiB；io_uring 每次读 4 KiB，程序把 256 个或 32768 个请求填进环，用一次 io_uring_enter 全部完成，取走结果，再填下一批（环有两种大小，算两种读法）；以及 256 项、由内核线程自行取走请求（SQPOLL）的环。文件全部在页缓存里，不会读磁盘。每次读都必须得到所要的全部字节；每 61 页抽查一页的内容。\n\n"+
+					"CPU 时间取自试验所在的 cgroup，为它工作的内核线程也算在内。系统调用在内核中计数，并单独占一轮，因为计数本身也要花时间。五种读法出自同一个程序：用 Go 写成，直接发出系统调用，测量期间既不分配也不回收内存。\n\n"+
+					"请注意，各种读法不只是调用次数不同：pread-4k 反复使用同一个 4 KiB 缓冲区，pread-128k 用一个 128 KiB 的缓冲区，256 项的环有 1 MiB 缓冲区，32768 项的环则有 128 MiB；已在 CPU 缓存里的内存，写起来更快。使用 SQPOLL 时有两个线程同时在忙：CPU 少于 3 个时，它们会互相干扰，也会干扰别的程序。\n\n"+
 					"整个实验大约需要一分半钟，快速运行约十秒。需要 6 GiB 空闲内存和 4.5 GiB 磁盘空间。"),
 			Seconds: 95,
 			Quick:   10,
 			Series: []experiment.Series{{
-				ID: "read", Label: text("The file, once", "读一遍文件"), Quick: true, Baseline: "pread-4k",
+				ID: "read", Label: text("Reading the file once", "读一遍文件"), Quick: true, Baseline: "pread-4k",
 				Variants: []experiment.Variant{
-					{ID: "pread-4k", Label: text("pread, 4 KiB", "pread，4 KiB")},
-					{ID: "ring-32768", Label: text("io_uring, ring of 32,768", "io_uring，32768 项的环")},
-					{ID: "ring-256", Label: text("io_uring, ring of 256", "io_uring，256 项的环")},
-					{ID: "sqpoll-256", Label: text("io_uring with SQPOLL, ring of 256", "io_uring + SQPOLL，256 项的环")},
-					{ID: "pread-128k", Label: text("pread, 128 KiB", "pread，128 KiB")},
+					{ID: "pread-4k", Label: text("pread of 4 KiB", "每次 4 KiB 的 pread")},
+					{ID: "ring-32768", Label: text("io_uring ring of 32,768", "32768 项的 io_uring 环")},
+					{ID: "ring-256", Label: text("io_uring ring of 256", "256 项的 io_uring 环")},
+					{ID: "sqpoll-256", Label: text("SQPOLL ring of 256", "256 项的 SQPOLL 环")},
+					{ID: "pread-128k", Label: text("pread of 128 KiB", "每次 128 KiB 的 pread")},
 				},
 			}},
 			Metrics: []experiment.Metric{

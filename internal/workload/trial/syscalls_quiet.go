@@ -40,7 +40,8 @@ func atLeast3() []Note {
 	if n := runtime.NumCPU(); n < 3 {
 		return []Note{{
 			Code: "few_cpus",
-			Text: fmt.Sprintf("SQPOLL keeps a kernel thread and this program busy at once, and there are %d CPUs: it wants 3 to be fair", n),
+			Text: fmt.Sprintf("SQPOLL keeps a kernel thread and this program busy at once: a fair comparison takes at least 3 CPUs, and there are %d.", n),
+			Zh:   fmt.Sprintf("使用 SQPOLL 时，内核线程和程序同时在忙：至少要有 3 个 CPU 才能公平比较，而本机只有 %d 个。", n),
 		}}
 	}
 	return nil

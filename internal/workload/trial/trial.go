@@ -37,7 +37,8 @@ type Report struct {
 // Note is something to know about a trial: "copied" where MSG_ZEROCOPY copied.
 type Note struct {
 	Code string `json:"code"`
-	Text string `json:"text"`
+	Text string `json:"text"`         // English
+	Zh   string `json:"zh,omitempty"` // Chinese
 }
 
 // Work is one role of one variant. Run is called once, after Prepare; Close

@@ -175,7 +175,6 @@ func rawRecv(fd int, b []byte) (int, unix.Errno) {
 // zerocopySender is the role "sender".
 type zerocopySender struct {
 	zerocopySizes
-	name    string
 	dir     string
 	way     zerocopyWay
 	fd      int // of the file
@@ -200,7 +199,7 @@ func newZerocopySender(s Spec) (Work, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &zerocopySender{zerocopySizes: sizes, name: s.Variant, way: newZerocopyWay(s.Variant), fd: -1, conn: -1, dir: s.Dir}, nil
+	return &zerocopySender{zerocopySizes: sizes, way: newZerocopyWay(s.Variant), fd: -1, conn: -1, dir: s.Dir}, nil
 }
 
 func (s *zerocopySender) Prepare() (any, error) {
@@ -283,7 +282,8 @@ func (s *zerocopySender) tell(r *Report, copies, all uint64) {
 	if copies > 0 {
 		r.Notes = append(r.Notes, Note{
 			Code: "copied",
-			Text: fmt.Sprintf("%s: %d of %d completions say that the kernel copied the data after all", s.name, copies, all),
+			Text: fmt.Sprintf("%d of %d completions say that the kernel copied the data after all.", copies, all),
+			Zh:   fmt.Sprintf("%d 个完成通知中有 %d 个说明内核最终还是复制了数据。", all, copies),
 		})
 	}
 }

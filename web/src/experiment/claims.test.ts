@@ -22,12 +22,13 @@ function claim(id: string, status: string, more: Partial<Claim> = {}, verdict = 
     section: "epoll",
     experiment: "herd",
     lesson: "",
-    later: 0,
+    later: "",
+    see: [],
     means: none,
     parts: [],
     standing: {
       status,
-      verdict: verdict ? { claim: id, verdict, when: none, reason: none, parts: [] } : null,
+      verdict: verdict ? { claim: id, verdict, when: none, reason: none, why: "", because: none, parts: [] } : null,
       run: 0,
       started: "",
       quick: false,
@@ -81,7 +82,7 @@ describe("claims", () => {
     expect(new Set(Object.values(outcomeMarks)).size).toBe(outcomes.length);
     expect(outcomeOf("toString")).toBeNull();
     expect(
-      verdictTally([{ claim: "A", verdict: "no verdict", when: none, reason: none, parts: [] }]),
+      verdictTally([{ claim: "A", verdict: "no verdict", when: none, reason: none, why: "", because: none, parts: [] }]),
     ).toEqual([{ outcome: "none", n: 1 }]);
   });
 });

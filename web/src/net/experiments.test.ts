@@ -63,7 +63,7 @@ describe("experiments over HTTP", () => {
       ],
     });
     const [a, b] = await fetchClaims();
-    expect(a).toMatchObject({ later: 0, parts: [], standing: { verdict: null, missing: [] } });
+    expect(a).toMatchObject({ later: "", see: [], parts: [], standing: { verdict: null, missing: [] } });
     expect(b!.parts[0]).toMatchObject({ want: "ratio <= 0.77", when: { en: "", zh: "" } });
     expect(b!.standing).toMatchObject({ run: 7, stale: false, verdict: { verdict: "holds", parts: [] } });
   });

@@ -74,7 +74,8 @@ const summary = obj({
 });
 export type Summary = Decoded<typeof summary>;
 
-const warning = obj({ code: or(str, ""), text: or(str, "") });
+// zh is empty where the text is an error's.
+const warning = obj({ code: or(str, ""), text: or(str, ""), zh: or(str, "") });
 export type Warning = Decoded<typeof warning>;
 
 const variantResult = obj({
@@ -116,7 +117,9 @@ const partTest = obj({
   ratio: or(num, 0),
   low: or(num, 0),
   high: or(num, 0),
+  rounds: or(num, 0),
   outcome: or(str, ""),
+  why: or(str, ""), // of "unclear" and "missing": "noise", "few", "quick", "failed", "uncounted", "absent"
 });
 export type PartTest = Decoded<typeof partTest>;
 
@@ -125,6 +128,8 @@ const claimVerdict = obj({
   verdict: or(str, ""),
   when: text,
   reason: text,
+  why: or(str, ""),
+  because: text, // why parts have no outcome
   parts: list(partTest),
 });
 export type ClaimVerdict = Decoded<typeof claimVerdict>;
@@ -224,7 +229,8 @@ const claim = obj({
   section: or(str, ""),
   experiment: or(str, ""),
   lesson: or(str, ""),
-  later: or(num, 0),
+  later: or(str, ""), // id of a module
+  see: list(str),
   means: text,
   parts: list(part),
   standing: or(standing, {
