@@ -21,7 +21,7 @@ export default defineConfig({
           groups: [
             {
               name: "shared",
-              test: /src\/(scene\/(text|nav)|model\/(past|events)|ui\/(words|clock)|draw\/palette)\./,
+              test: /src\/(scene\/(text|nav)|model\/(past|events|files)|ui\/(words|clock)|draw\/palette|wire\/(rows|header))\./,
             },
           ],
         },
