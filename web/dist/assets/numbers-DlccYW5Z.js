@@ -1,0 +1,1 @@
+var e=Array.from({length:16},(e,t)=>t+1);function t(e,t,n,r){let i=Math.round(Number(e));return e===``||e===null||!Number.isFinite(i)?r:Math.min(n,Math.max(t,i))}export{e as n,t};

@@ -1,1 +1,0 @@
-import{S as e,x as t}from"./Splitter-CCj1F6ad.js";function n(n,r,i){let a=document.createElement(`canvas`);e(a,n,i);let o=a.getContext(`2d`);return o?(t(o,n,r,i),new Promise((e,t)=>{a.toBlob(n=>{n?e(n):t(Error(`a picture of ${a.width} × ${a.height} pixels is too large for this browser`))},`image/png`)})):Promise.reject(Error(`this browser gives no 2D canvas`))}export{n as toPNG};
