@@ -13,6 +13,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cilium/ebpf"
 	"github.com/spf13/cobra"
@@ -283,6 +284,7 @@ func isTerminal(w io.Writer) bool {
 func printResult(w io.Writer, info experiment.Info, claims []experiment.Claim, r *experiment.Result) error {
 	fmt.Fprintf(w, "%s: %s\n", info.ID, info.Question.En)
 	fmt.Fprintf(w, "Linux %s, %d × %s, %d trials in %s\n", r.Machine.Kernel, r.Machine.CPUs, r.Machine.CPU, r.Trials, duration(r.Seconds))
+	whys := map[string]bool{}
 	for _, s := range r.Series {
 		i := slices.IndexFunc(info.Series, func(x experiment.Series) bool { return x.ID == s.ID })
 		if i < 0 {
@@ -292,6 +294,12 @@ func printResult(w io.Writer, info experiment.Info, claims []experiment.Claim, r
 		if err := printSeries(w, info, info.Series[i], s); err != nil {
 			return err
 		}
+		for _, c := range s.Comparisons {
+			whys[c.Why] = true
+		}
+	}
+	if len(r.Series) > 0 {
+		printLegend(w, whys)
 	}
 	if len(r.Verdicts) > 0 {
 		fmt.Fprintln(w, "\nThe article against this kernel:")
@@ -301,13 +309,15 @@ func printResult(w io.Writer, info experiment.Info, claims []experiment.Claim, r
 		if v.When.En != "" {
 			verdict += " (" + v.When.En + ")"
 		}
-		fmt.Fprintf(w, "  %s  %s\n", v.Claim, verdict)
+		fmt.Fprintf(w, "\n  %-4s %s\n", v.Claim, verdict)
 		for _, c := range claims {
 			if c.ID == v.Claim {
-				fmt.Fprintf(w, "      claim: %s\n      holds means: %s\n", c.Text.En, c.Means.En)
+				told(w, "claim", c.Text.En)
+				told(w, "holds means", c.Means.En)
 			}
 		}
-		fmt.Fprintf(w, "      measured: %s\n", v.Reason.En)
+		told(w, "measured", v.Reason.En)
+		told(w, "open", v.Because.En)
 	}
 	for i, warning := range r.Warnings {
 		if i == 0 {
@@ -318,48 +328,121 @@ func printResult(w io.Writer, info experiment.Info, claims []experiment.Claim, r
 	return nil
 }
 
-func printSeries(w io.Writer, info experiment.Info, s experiment.Series, r experiment.SeriesResult) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	head := "  VARIANT"
-	for _, m := range info.Metrics {
-		head += "\t" + strings.ToUpper(m.ID)
-		if m.Unit != "" {
-			head += " [" + m.Unit + "]"
+// printLegend explains the tables, and those of their words that occur.
+func printLegend(w io.Writer, whys map[string]bool) {
+	fmt.Fprintln(w, "\nFigures are medians ± half the distance of the quartiles; × is the ratio to the variant with the *, with its confidence interval.")
+	for _, word := range []struct{ word, means string }{
+		{"noise", "the interval comes within 3 % of no difference, or as near as the * differs from itself"},
+		{"tie", "the difference, if there is one, is below 3 %"},
+		{"few", "too few rounds to tell a difference from noise; a metric that is counted has one"},
+	} {
+		if whys[word.word] {
+			fmt.Fprintf(w, "  %-5s %s\n", word.word, word.means)
 		}
-		head += "\tRATIO"
 	}
-	fmt.Fprintln(t, head)
+}
+
+// told prints a text under its name, in lines that a terminal shows whole.
+func told(w io.Writer, name, text string) {
+	const width, indent = 100, 20
+	if text == "" {
+		return
+	}
+	line := fmt.Sprintf("       %-*s", indent-7, name+":")
+	empty := true
+	for _, word := range strings.Fields(text) {
+		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			fmt.Fprintln(w, line)
+			line, empty = strings.Repeat(" ", indent), true
+		}
+		if !empty {
+			line += " "
+		}
+		line, empty = line+word, false
+	}
+	fmt.Fprintln(w, line)
+}
+
+// printSeries prints a table of a series: two lines of head, a line for each
+// variant, figures to the right.
+func printSeries(w io.Writer, info experiment.Info, s experiment.Series, r experiment.SeriesResult) error {
+	var table [][]string
+	head, units := []string{"VARIANT"}, []string{""}
+	var metrics []experiment.Metric
+	for _, m := range info.Metrics {
+		measured := slices.ContainsFunc(r.Variants, func(v experiment.VariantResult) bool { _, ok := v.Metrics[m.ID]; return ok })
+		if !measured {
+			continue
+		}
+		metrics = append(metrics, m)
+		head, units = append(head, m.ID, ""), append(units, m.Unit, "×")
+	}
+	table = append(table, head, units)
 	var notes []string
 	for _, v := range r.Variants {
 		name := v.ID
 		if v.ID == s.Baseline {
 			name += " *"
 		}
-		line := "  " + name
-		for _, m := range info.Metrics {
+		line := []string{name}
+		for _, m := range metrics {
 			sum, ok := v.Metrics[m.ID]
 			if !ok {
-				line += "\t-\t"
+				line = append(line, "-", "")
 				continue
 			}
-			line += "\t" + figure(sum.Median)
-			if !m.Exact {
-				line += fmt.Sprintf(" ±%.0f%%", 100*sum.Spread)
-			}
-			line += "\t" + ratio(r.Comparisons, v.ID, m.ID)
+			line = append(line, figure(sum, m), ratio(r.Comparisons, v.ID, m.ID))
 		}
-		fmt.Fprintln(t, line)
+		table = append(table, line)
 		for _, n := range v.Notes {
-			notes = append(notes, fmt.Sprintf("  %s: %s: %s", v.ID, n.Code, n.Text))
+			notes = append(notes, fmt.Sprintf("  %s: %s", v.ID, n.Text))
 		}
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
+	printTable(w, table)
 	for _, n := range notes {
 		fmt.Fprintln(w, n)
 	}
 	return nil
+}
+
+// printTable prints rows with the first column to the left and figures to the
+// right, ratios to the left again.
+func printTable(w io.Writer, rows [][]string) {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		line := ""
+		for i, cell := range row {
+			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i%2 == 1 {
+				cell = pad + cell
+			} else {
+				cell += pad
+			}
+			line += "  " + cell
+		}
+		fmt.Fprintln(w, strings.TrimRight(line, " "))
+	}
+}
+
+// figure is a median with how much the trials differ.
+func figure(s experiment.Summary, m experiment.Metric) string {
+	if m.Exact {
+		v, _, _ := experiment.Figure(s.Median, s.Median, s.Median)
+		return v // a count has no noise
+	}
+	v, _, _ := experiment.Figure(s.Median, s.Low, s.High)
+	if len(s.Values) < 2 {
+		return v
+	}
+	return fmt.Sprintf("%s ±%2.0f%%", v, 100*s.Spread)
 }
 
 // ratio is a variant's to the baseline with its interval.
@@ -368,9 +451,9 @@ func ratio(all []experiment.Comparison, variant, metric string) string {
 		if c.Variant != variant || c.Metric != metric {
 			continue
 		}
-		text := figure(c.Ratio)
+		text, low, high := experiment.Ratio(c.Ratio, c.Low, c.High)
 		if c.Low != c.High {
-			text += fmt.Sprintf(" (%s–%s)", figure(c.Low), figure(c.High))
+			text += fmt.Sprintf(" (%s–%s)", low, high)
 		}
 		if !c.Clear {
 			text += " " + c.Why
@@ -378,12 +461,4 @@ func ratio(all []experiment.Comparison, variant, metric string) string {
 		return text
 	}
 	return ""
-}
-
-// figure writes a number with three digits that count.
-func figure(v float64) string {
-	if v >= 100 || v == float64(int64(v)) {
-		return fmt.Sprintf("%.0f", v)
-	}
-	return fmt.Sprintf("%.3g", v)
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -174,5 +175,84 @@ func TestScratchOfExperiments(t *testing.T) {
 	}
 	if _, err := scratchOf(filepath.Join(dir, "none"), first, log); err == nil {
 		t.Error("a directory that somebody asked for and that is not there was passed over")
+	}
+}
+
+// TestStaleClaims: labs check and the server refuse claims that name what is
+// not there.
+func TestStaleClaims(t *testing.T) {
+	claim := func(way string) string {
+		return "format: 1\nclaims:\n  - {id: T1, section: tuning, text: {en: a, zh: 一}, means: {en: b, zh: 二}, " + way + "}\n"
+	}
+	for _, test := range []struct{ way, says string }{
+		{"lesson: x-one", ""},
+		{"later: x", ""},
+		{"lesson: x-two", `claims.yaml:3: there is no lab "x-two"`},
+		{"lesson: x-one, see: [x-two]", `claims.yaml:3: there is no lab "x-two"`},
+		{"later: tcp", `claims.yaml:3: there is no module "tcp"; there are x`},
+		{"experiment: race, parts: [{series: s, variant: v, want: value <= 1}]", `claim T1: there is no experiment "race"`},
+		{"experiment: herd, parts: [{series: workers-5, variant: default, want: value <= 1}]", `herd has no series "workers-5"`},
+	} {
+		files := fstest.MapFS{
+			experiment.ClaimsFile:  {Data: []byte(claim(test.way))},
+			"010-x/module.yaml":    {Data: []byte("id: x")},
+			"010-x/010-a/lab.yaml": {Data: []byte("id: x-one")},
+		}
+		_, err := loadClaims(files)
+		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v, want %q", test.way, err, test.says)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, experiment.ClaimsFile), []byte(claim("lesson: gone")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := command(t.Context(), "labs", "check", "--static", "--labs", dir)
+	if code != exitFailure || !strings.Contains(errs, `claims.yaml:3: there is no lab "gone"`) {
+		t.Errorf("%d, %s", code, errs)
+	}
+}
+
+// TestResultAsText: tables that line up, ratios without exponents, and why there
+// is no verdict.
+func TestResultAsText(t *testing.T) {
+	summary := func(median float64, more ...float64) experiment.Summary {
+		return experiment.Summary{Values: append(more, median), Median: median, Low: median * 0.98, High: median * 1.02, Spread: 0.02}
+	}
+	info := experiment.Info{
+		ID:      "race",
+		Metrics: []experiment.Metric{{ID: "cpu", Unit: "µs"}, {ID: "calls", Unit: "calls", Exact: true}, {ID: "none"}},
+		Series:  []experiment.Series{{ID: "s", Baseline: "slow", Label: experiment.Text{En: "Once"}}},
+	}
+	r := &experiment.Result{
+		Series: []experiment.SeriesResult{{ID: "s", Variants: []experiment.VariantResult{
+			{ID: "slow", Metrics: map[string]experiment.Summary{"cpu": summary(123.4, 1), "calls": summary(1048576)}},
+			{ID: "fast", Metrics: map[string]experiment.Summary{"cpu": summary(1.5, 1)}, Notes: []experiment.Warning{{Code: "copied", Text: "All was copied."}}},
+		}, Comparisons: []experiment.Comparison{
+			{Variant: "fast", Metric: "cpu", Ratio: 0.0122, Low: 0.011, High: 0.013, Why: "few"},
+		}}},
+		Verdicts: []experiment.ClaimVerdict{{Claim: "T1", Verdict: experiment.NoVerdict, Because: experiment.Text{En: "Nobody knows."}}},
+		Warnings: []experiment.Warning{{Text: "It was quick."}},
+	}
+	var out bytes.Buffer
+	claims := []experiment.Claim{{ID: "T1", Text: experiment.Text{En: strings.Repeat("word ", 40)}, Means: experiment.Text{En: "Less."}}}
+	if err := printResult(&out, info, claims, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"  VARIANT        cpu                          calls\n                  µs  ×                       calls  ×\n  slow *    123 ± 2%                        1048576\n  fast     1.50 ± 2%  1/82 (1/91–1/77) few        -\n  fast: All was copied.\n",
+		"  few   too few rounds", "  T1   no verdict\n", "       open:        Nobody knows.\n", "warning: It was quick.\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+	for line := range strings.Lines(out.String()) {
+		if strings.Contains(line, "word") && len(line) > 101 {
+			t.Errorf("too long: %s", line)
+		}
+	}
+	if strings.Contains(out.String(), "measured:") || strings.Contains(out.String(), "  noise ") {
+		t.Errorf("it says what there is not:\n%s", out.String())
 	}
 }

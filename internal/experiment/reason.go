@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Why a part has no outcome, and so a claim perhaps no verdict.
@@ -38,6 +39,11 @@ func reason(parts []tested, info Info) Text {
 	var en, zh []string
 	for _, of := range together(parts, func(a, b tested) bool { return a.Metric == b.Metric }) {
 		m := info.metric(of[0].Metric)
+		if apart(of) {
+			for i := range of {
+				of[i].when = Text{}
+			}
+		}
 		var clausesEn, clausesZh []string
 		for _, g := range together(of, func(a, b tested) bool { return a.Variant == b.Variant && a.Against == b.Against }) {
 			c := clause(g, m, info)
@@ -47,6 +53,20 @@ func reason(parts []tested, info Info) Text {
 		zh = append(zh, m.Label.Zh+"："+strings.Join(clausesZh, "；")+"。")
 	}
 	return Text{strings.Join(en, " "), strings.Join(zh, "")}
+}
+
+// apart tells that it takes no conditions to tell these parts apart: all are of
+// one series, and no two compare the same.
+func apart(parts []tested) bool {
+	seen := map[[2]string]bool{}
+	for _, t := range parts {
+		pair := [2]string{t.Variant, t.Against}
+		if seen[pair] || t.Series != parts[0].Series {
+			return false
+		}
+		seen[pair] = true
+	}
+	return len(parts) > 1
 }
 
 // together cuts a list where neighbours are not alike.
@@ -73,7 +93,7 @@ func clause(parts []tested, m Metric, info Info) Text {
 	if parts[0].Against == "" {
 		verb = "comes to"
 	} else {
-		compared += " 与 " + against.Zh + " 相比"
+		compared = chinese(variant.Zh, "与", against.Zh, "相比")
 	}
 	var en, zh []string
 	for i, t := range parts {
@@ -83,9 +103,6 @@ func clause(parts []tested, m Metric, info Info) Text {
 		}
 		f := t.figure(m, than, against)
 		when := t.when
-		if when.En == "against "+against.En {
-			when = Text{} // it is said already
-		}
 		if when.En != "" {
 			when.En = " " + when.En
 		}
@@ -185,14 +202,14 @@ func cause(why string, parts []tested, r *Result, info Info) Text {
 	names := Text{strings.Join(en, ", "), strings.Join(zh, "、")}
 	switch why {
 	case WhyFailed:
-		return Text{"No trial of " + names.En + " succeeded" + colon(" ", when.En) + ".", before(when.Zh) + names.Zh + " 的试验没有一次成功。"}
+		return Text{"No trial of " + names.En + " succeeded" + colon(" ", when.En) + ".", before(when.Zh) + chinese(names.Zh, "的试验没有一次成功。")}
 	case WhyUncounted:
 		if r.warned("uncounted") {
 			return Text{"It is about a number of system calls, and this kernel does not let BPF programs count them.", "这一论断说的是系统调用次数，而此内核不允许 BPF 程序对系统调用计数。"}
 		}
-		return Text{"The round that counts the system calls of " + names.En + " failed.", "对 " + names.Zh + " 的系统调用计数的那一轮失败了。"}
+		return Text{"The round that counts the system calls of " + names.En + " failed.", chinese("为", names.Zh, "的系统调用计数的那一轮失败了。")}
 	case WhyAbsent:
-		return Text{"The run has no such figure of " + names.En + colon(" ", when.En) + ".", "这次运行没有 " + names.Zh + " 的这项数据" + inBrackets(when.Zh) + "。"}
+		return Text{"The run has no such figure of " + names.En + colon(" ", when.En) + ".", chinese("这次运行没有", names.Zh, "的这项数据") + inBrackets(when.Zh) + "。"}
 	case WhyFew:
 		return Text{
 			fmt.Sprintf("Only %s can be compared%s; a verdict needs %d.", plural(least, "round", "rounds"), colon(" ", when.En), fewest),
@@ -208,6 +225,20 @@ func cause(why string, parts []tested, r *Result, info Info) Text {
 		"Undecided" + colon(" ", when.En) + ": the interval lies on both sides of the bound. More trials or a quieter machine may decide it.",
 		before(when.Zh) + "无法判定：区间跨在界限两侧。增加试验次数，或换一台更空闲的机器，也许能判定。",
 	}
+}
+
+// chinese joins words, with a space where Chinese and other letters meet.
+func chinese(words ...string) string {
+	out := words[0]
+	for _, word := range words[1:] {
+		last, _ := utf8.DecodeLastRuneInString(out)
+		first, _ := utf8.DecodeRuneInString(word)
+		if out != "" && word != "" && (last < utf8.RuneSelf) != (first < utf8.RuneSelf) {
+			out += " "
+		}
+		out += word
+	}
+	return out
 }
 
 func before(when string) string {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -443,7 +444,7 @@ func (u *run) warn() {
 		first := wide[0]
 		add("spread",
 			fmt.Sprintf("The trials of %s spread by more than %.0f %%; most those of %s (%s): %.0f %%.", plural(len(wide), "variant", "variants"), 100*wideSpread, first.variant.En, first.series.En, 100*first.spread),
-			fmt.Sprintf("有 %d 组试验的离散程度超过 %.0f%%，最大的是 %s（%s）：%.0f%%。", len(wide), 100*wideSpread, first.variant.Zh, first.series.Zh, 100*first.spread))
+			fmt.Sprintf("有 %d 组试验的离散程度超过 %.0f%%，最大的是%s（%s）：%.0f%%。", len(wide), 100*wideSpread, strings.TrimPrefix(chinese("是", first.variant.Zh), "是"), first.series.Zh, 100*first.spread))
 	}
 	if failed > 0 {
 		add("failed",

@@ -102,13 +102,13 @@ func TestJudge(t *testing.T) {
 		zh      string
 	}{
 		{"all hold", []Part{part("b", "a", "ratio <= 0.77", "1"), part("a", "c", "ratio <= 0.77", "2")}, Holds, "", "",
-			"CPU time: the new way needs 0.50 times as much as the old way with 1 (0.49 to 0.50); the old way needs 0.667 times as much as c with 2 (0.664 to 0.669).",
-			"CPU 时间：新法 与 旧法 相比，1 时是它的 0.50 倍（0.49 至 0.50）；旧法 与 c 相比，2 时是它的 0.667 倍（0.664 至 0.669）。"},
+			"CPU time: the new way needs 0.50 times as much as the old way (0.49 to 0.50); the old way needs 0.667 times as much as c (0.664 to 0.669).",
+			"CPU 时间：新法与旧法相比，是它的 0.50 倍（0.49 至 0.50）；旧法与 c 相比，是它的 0.667 倍（0.664 至 0.669）。"},
 		{"much less", []Part{part("e", "a", "ratio <= 0.5", "")}, Holds, "", "",
-			"CPU time: e needs 125 times less than the old way (123 to 125).", "CPU 时间：e 与 旧法 相比，只有它的 1/125（1/125 至 1/123）。"},
+			"CPU time: e needs 125 times less than the old way (123 to 125).", "CPU 时间：e 与旧法相比，只有它的 1/125（1/125 至 1/123）。"},
 		{"much more", []Part{part("a", "e", "ratio <= 0.5", "")}, DoesNotHold, "", "", "the old way needs 125 times as much as e (123 to 125).", "是它的 125 倍"},
-		{"none holds", []Part{part("c", "a", "ratio <= 0.77", "1"), part("a", "b", "ratio <= 0.77", "2")}, DoesNotHold, "", "", "c needs 1.50 times as much as the old way with 1", ""},
-		{"one of two", []Part{part("b", "a", "ratio <= 0.77", "1"), part("c", "a", "ratio <= 0.77", "2")}, HoldsInPart, "with 1", "", "with 2", ""},
+		{"none holds", []Part{part("c", "a", "ratio <= 0.77", "1"), part("a", "b", "ratio <= 0.77", "2")}, DoesNotHold, "", "", "c needs 1.50 times as much as the old way", ""},
+		{"one of two", []Part{part("b", "a", "ratio <= 0.77", "1"), part("c", "a", "ratio <= 0.77", "2")}, HoldsInPart, "with 1", "", "c needs 1.50 times", ""},
 		{"two of three", []Part{part("b", "a", "ratio <= 0.77", "1"), part("c", "a", "ratio <= 0.77", "2"), part("a", "c", "ratio <= 0.77", "3")}, HoldsInPart, "with 1; with 3", "", "", ""},
 		{"a condition under which all hold", []Part{part("b", "a", "ratio <= 0.77", "1"), part("b", "c", "ratio <= 0.77", "1"), part("c", "a", "ratio <= 0.77", "2")}, HoldsInPart, "with 1", "", "", ""},
 		{"a condition under which one does not", []Part{part("b", "a", "ratio <= 0.77", "1"), part("c", "a", "ratio <= 0.77", "1"), part("b", "c", "ratio <= 0.77", "2")}, HoldsInPart, "with 2", "", "", ""},
@@ -119,6 +119,7 @@ func TestJudge(t *testing.T) {
 		{"holds and unclear, without", []Part{part("b", "a", "ratio <= 0.77", ""), part("d", "a", "ratio <= 0.77", "")}, NoVerdict, "", WhyNoise, "", ""},
 		{"about the same", []Part{part("a", "a", "ratio in 0.9 .. 1.1", "")}, Holds, "", "", "1 times as much", ""},
 		{"not the same", []Part{part("b", "a", "ratio in 0.9 .. 1.1", "")}, DoesNotHold, "", "", "", ""},
+		{"two conditions", []Part{part("b", "a", "ratio <= 0.77", "1"), part("b", "a", "ratio <= 0.78", "2")}, Holds, "", "", "0.50 times as much as the old way with 1 (0.49 to 0.50), 0.50 times as much with 2 (0.49 to 0.50).", "新法与旧法相比，1 时是它的 0.50 倍（0.49 至 0.50），2 时是它的 0.50 倍"},
 		{"a value", []Part{part("b", "", "value <= 60", "1")}, Holds, "", "", "CPU time: the new way comes to 50 µs with 1 (49 to 51).", "CPU 时间：新法，1 时为 50 µs（49 至 51）。"},
 		{"a value that is too high", []Part{part("b", "", "value <= 40", "")}, DoesNotHold, "", "", "", ""},
 		{"a series that quick runs leave out", []Part{in("full", part("b", "a", "ratio <= 0.77", "1"))}, NoVerdict, "", WhyQuick, "A quick run leaves this out: with 1; a full run measures it.", "快速运行不测这一项（1 时），完整运行会测。"},
@@ -126,7 +127,7 @@ func TestJudge(t *testing.T) {
 		{"does not hold, the rest left out", []Part{part("c", "a", "ratio <= 0.77", "1"), in("full", part("b", "a", "ratio <= 0.77", "2"))}, NoVerdict, "", WhyQuick, "with 2;", ""},
 		{"noise matters more", []Part{part("d", "a", "ratio <= 0.77", "1"), in("full", part("b", "a", "ratio <= 0.77", "2"))}, NoVerdict, "", WhyNoise, "with 2;", ""},
 		{"a series that was not run", []Part{in("gone", part("b", "a", "ratio <= 0.77", ""))}, NoVerdict, "", WhyAbsent, "The run has no such figure of b.", ""},
-		{"a variant that failed", []Part{part("z", "a", "ratio <= 0.77", "1")}, NoVerdict, "", WhyFailed, "No trial of the way that fails succeeded with 1.", "1 时，会失败的方法 的试验没有一次成功。"},
+		{"a variant that failed", []Part{part("z", "a", "ratio <= 0.77", "1")}, NoVerdict, "", WhyFailed, "No trial of the way that fails succeeded with 1.", "1 时，会失败的方法的试验没有一次成功。"},
 		{"the other failed", []Part{part("a", "z", "ratio <= 0.77", "")}, NoVerdict, "", WhyFailed, "No trial of the way that fails succeeded.", ""},
 		{"a variant that there is not", []Part{part("y", "a", "ratio <= 0.77", "")}, NoVerdict, "", WhyAbsent, "no such figure of y", ""},
 		{"too few rounds", []Part{part("f", "a", "ratio <= 0.77", "")}, NoVerdict, "", WhyFew, "Only 4 rounds can be compared; a verdict needs 5.", "只有 4 轮可以比较，下结论至少需要 5 轮。"},
@@ -169,7 +170,7 @@ func TestJudge(t *testing.T) {
 		if v.Verdict != Holds || v.Reason.En != "Calls: the new way needs 32 where the old way needs 1,048,576, 32,768 times fewer; the new way comes to 32." {
 			t.Errorf("%+v", v)
 		}
-		if v.Reason.Zh != "调用次数：新法 与 旧法 相比，32 次对 1048576 次，是它的 1/32768；新法，为 32。" {
+		if v.Reason.Zh != "调用次数：新法与旧法相比，32 次对 1048576 次，是它的 1/32768；新法，为 32。" {
 			t.Errorf("%+v", v.Reason.Zh)
 		}
 		if v := Judge(c, counted(1048576, 33), info); v.Verdict != DoesNotHold {

@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 import type { Claim } from "../net/experiments";
 import {
   claimOutcome,
+  lacksFull,
+  modulesOf,
   outcomeMarks,
   outcomeOf,
   outcomes,
@@ -28,7 +30,9 @@ function claim(id: string, status: string, more: Partial<Claim> = {}, verdict = 
     parts: [],
     standing: {
       status,
-      verdict: verdict ? { claim: id, verdict, when: none, reason: none, why: "", because: none, parts: [] } : null,
+      verdict: verdict
+        ? { claim: id, verdict, when: none, reason: none, why: "", because: none, parts: [] }
+        : null,
       run: 0,
       started: "",
       quick: false,
@@ -82,8 +86,26 @@ describe("claims", () => {
     expect(new Set(Object.values(outcomeMarks)).size).toBe(outcomes.length);
     expect(outcomeOf("toString")).toBeNull();
     expect(
-      verdictTally([{ claim: "A", verdict: "no verdict", when: none, reason: none, why: "", because: none, parts: [] }]),
+      verdictTally([
+        { claim: "A", verdict: "no verdict", when: none, reason: none, why: "", because: none, parts: [] },
+      ]),
     ).toEqual([{ outcome: "none", n: 1 }]);
+  });
+});
+
+describe("what a claim points to", () => {
+  it("is a module by its number and title", () => {
+    const title = { en: "Redirection", zh: "连接重定向" };
+    expect(
+      modulesOf([
+        { id: "epoll", title: none },
+        { id: "redirect", title },
+      ])["redirect"],
+    ).toEqual({ number: 2, title });
+  });
+  it("is a full run where only a quick one lacks something", () => {
+    const v = { claim: "A", verdict: "no verdict", when: none, reason: none, because: none, parts: [] };
+    expect(["quick", "noise", ""].map((why) => lacksFull({ ...v, why }))).toEqual([true, false, false]);
   });
 });
 

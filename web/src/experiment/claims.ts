@@ -1,6 +1,7 @@
 // What the page says of claims: one outcome each, counted and sorted.
 
 import type { Claim, ClaimVerdict } from "../net/experiments";
+import type { Text } from "../net/messages";
 
 export const outcomes = ["holds", "part", "not", "none", "cannot", "unmeasured", "later", "lesson"] as const;
 /** Outcome is a verdict of the server, or what stands in place of one. */
@@ -25,6 +26,11 @@ export function outcomeOf(word: string): Outcome | null {
 export function claimOutcome(c: Claim): Outcome {
   const own = outcomeOf(c.standing.verdict?.verdict ?? "");
   return own ?? outcomeOf(c.standing.status) ?? (c.lesson ? "lesson" : c.later ? "later" : "unmeasured");
+}
+
+/** lacksFull tells that all a verdict lacks is what quick runs leave out. */
+export function lacksFull(v: ClaimVerdict): boolean {
+  return v.why === "quick";
 }
 
 /** marks of outcomes: shapes, so that they are told apart without hue. */
@@ -68,6 +74,17 @@ export function tally(list: readonly Claim[]): Tally {
 /** sections in the order in which the claims come, each once. */
 export function sections(list: readonly Claim[]): string[] {
   return [...new Set(list.map((c) => c.section))];
+}
+
+/** ModuleName is how a module of the curriculum is called. */
+export interface ModuleName {
+  number: number; // from 1, in the curriculum's order
+  title: Text;
+}
+
+/** modulesOf names modules by their ids. */
+export function modulesOf(list: readonly { id: string; title: Text }[]): Record<string, ModuleName> {
+  return Object.fromEntries(list.map((m, i) => [m.id, { number: i + 1, title: m.title }]));
 }
 
 /** outcomesOf counts the verdicts of a run. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { about, bytes, clock, decimals, exactly, figure } from "./numbers";
+import { about, bytes, clock, decimals, exactly, figure, ratio } from "./numbers";
 
 describe("figures", () => {
   it.each([
@@ -26,6 +26,19 @@ describe("figures", () => {
       wide: true,
     });
     expect(figure(5, 5.00001, 5.00002, false, "en-GB").wide).toBe(false);
+  });
+
+  it("says of a small ratio by how many it is less", () => {
+    expect(ratio(0.00827, 0.00787, 0.0133, "en-GB")).toEqual({
+      value: "1/120",
+      low: "1/130",
+      high: "1/80",
+      wide: true,
+    });
+    const exact = Math.exp(Math.log(32 / 1048576));
+    expect(ratio(exact, exact, exact, "en-GB")).toMatchObject({ value: "1/32,768", wide: false });
+    expect(ratio(0.5, 0.4, 0.6, "en-GB").value).toBe("0.50");
+    expect(ratio(0, 0, 0, "en-GB").value).toBe("0.00");
   });
 
   it("keeps every digit of a count", () => {

@@ -56,9 +56,20 @@ export function figure(median: number, low: number, high: number, exact: boolean
   return { ...out, wide: out.low !== out.high };
 }
 
-/** ratio is a figure of a ratio: "0.23", never more than four digits. */
+/**
+ * ratio is a figure of a ratio: "0.23", never more than four digits. One below
+ * 0.1 is a fraction, "1/116"; its lower bound has the higher denominator.
+ */
 export function ratio(median: number, low: number, high: number, locale: string): Figure {
-  return figure(median, low, high, false, locale);
+  if (!(median > 0) || median >= 0.1 || low <= 0) return figure(median, low, high, false, locale);
+  // Counts are whole, but for a logarithm and back.
+  const inverse = (v: number) => {
+    const whole = Math.round(1 / v);
+    return Math.abs(1 / v - whole) < 1e-9 * whole ? whole : 1 / v;
+  };
+  const [m, l, h] = [inverse(median), inverse(high), inverse(low)];
+  const f = figure(m, l, h, l === h && Number.isInteger(m), locale);
+  return { value: `1/${f.value}`, low: `1/${f.high}`, high: `1/${f.low}`, wide: f.wide };
 }
 
 /** bytes of memory: "24 GiB", "512 MiB". */

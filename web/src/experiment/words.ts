@@ -5,7 +5,7 @@ import { isKey, t } from "../i18n/more";
 import type { Info, Metric, Result, Warning } from "../net/experiments";
 import type { Progress } from "../net/messages";
 import type { ChartWords } from "./chart";
-import { clock, figure } from "./numbers";
+import { clock, figure, ratio } from "./numbers";
 import { pick, seriesLabel, variantLabel, type Group, type Row } from "./rows";
 
 export function locale(): string {
@@ -52,21 +52,27 @@ export function chartText(g: Group, m: Metric): string {
     const value = m.unit ? `${f.value} ${m.unit}` : f.value;
     const said = t("exp.text.row", { label: r.label, value, low: f.low, high: f.high });
     if (!c) return said;
-    const q = figure(c.ratio, c.low, c.high, false, locale());
+    const q = ratio(c.ratio, c.low, c.high, locale());
     return `${said}${t("exp.text.ratio", { ratio: q.value, low: q.low, high: q.high, base: g.baseline })}`;
   });
   return [`${g.label}, ${metricName(m)}.`, ...rows].join(" ");
 }
 
-/** warningText is a warning in the page's language where it has the words. */
+/** warningText is a warning as the server put it, in the page's language. */
 export function warningText(w: Warning): string {
-  const key = `exp.warning.${w.code}`;
-  return lang() !== "en" && isKey(key) ? t(key) : w.text || (isKey(key) ? t(key) : w.code);
+  if (lang() === "zh") return w.zh || errorWords(w) || w.text || w.code;
+  return w.text || errorWords(w) || w.code;
 }
 
-/** warningDetail is what the server says more, in English, where the page said it in another language. */
+/** warningDetail is an error's text, in English, where the page says in Chinese what it is about. */
 export function warningDetail(w: Warning): string {
-  return lang() !== "en" && isKey(`exp.warning.${w.code}`) ? w.text : "";
+  return lang() === "zh" && !w.zh && errorWords(w) ? w.text : "";
+}
+
+// What a warning is about whose text is an error.
+function errorWords(w: Warning): string {
+  const key = `exp.warning.${w.code}`;
+  return isKey(key) ? t(key) : "";
 }
 
 export function phaseText(p: Progress): string {
