@@ -34,7 +34,6 @@ describe("home", () => {
     await page.getByText("planned").first().waitFor();
     expect(await page.getByText("planned").count()).toBe(3);
     expect(await page.locator('main a[href^="#/lab/epoll-"]').count()).toBeGreaterThanOrEqual(9);
-    expect(await page.locator('main a[href^="#/lab/uring-"]').count()).toBeGreaterThanOrEqual(8);
     expect(errors).toEqual([]);
     await page.context().close();
   });
