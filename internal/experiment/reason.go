@@ -200,31 +200,37 @@ func cause(why string, parts []tested, r *Result, info Info) Text {
 		}
 	}
 	names := Text{strings.Join(en, ", "), strings.Join(zh, "、")}
+	inEn, inZh := brackets(when)
 	switch why {
 	case WhyFailed:
-		return Text{"No trial of " + names.En + " succeeded" + colon(" ", when.En) + ".", before(when.Zh) + chinese(names.Zh, "的试验没有一次成功。")}
+		return Text{"No trial of " + names.En + " succeeded" + inEn + ".", chinese(names.Zh, "的试验没有一次成功") + inZh + "。"}
 	case WhyUncounted:
 		if r.warned("uncounted") {
 			return Text{"It is about a number of system calls, and this kernel does not let BPF programs count them.", "这一论断说的是系统调用次数，而此内核不允许 BPF 程序对系统调用计数。"}
 		}
 		return Text{"The round that counts the system calls of " + names.En + " failed.", chinese("为", names.Zh, "的系统调用计数的那一轮失败了。")}
 	case WhyAbsent:
-		return Text{"The run has no such figure of " + names.En + colon(" ", when.En) + ".", chinese("这次运行没有", names.Zh, "的这项数据") + inBrackets(when.Zh) + "。"}
+		return Text{"The run has no such figure of " + names.En + inEn + ".", chinese("这次运行没有", names.Zh, "的这项数据") + inZh + "。"}
 	case WhyFew:
 		return Text{
-			fmt.Sprintf("Only %s can be compared%s; a verdict needs %d.", plural(least, "round", "rounds"), colon(" ", when.En), fewest),
-			fmt.Sprintf("%s只有 %d 轮可以比较，下结论至少需要 %d 轮。", before(when.Zh), least, fewest),
+			fmt.Sprintf("Only %s can be compared%s; a verdict needs %d.", plural(least, "round", "rounds"), inEn, fewest),
+			fmt.Sprintf("只有 %d 轮可以比较%s，下结论至少需要 %d 轮。", least, inZh, fewest),
 		}
 	case WhyQuick:
-		return Text{
-			"A quick run leaves this out" + colon(": ", when.En) + "; a full run measures it.",
-			"快速运行不测这一项" + inBrackets(when.Zh) + "，完整运行会测。",
-		}
+		return Text{"A quick run leaves this out" + inEn + "; a full run measures it.", "快速运行不测这一项" + inZh + "，完整运行会测。"}
 	}
 	return Text{
-		"Undecided" + colon(" ", when.En) + ": the interval lies on both sides of the bound. More trials or a quieter machine may decide it.",
-		before(when.Zh) + "无法判定：区间跨在界限两侧。增加试验次数，或换一台更空闲的机器，也许能判定。",
+		"Undecided" + inEn + ": the interval lies on both sides of the bound. More trials or a quieter machine may decide it.",
+		"无法判定" + inZh + "：区间跨在界限两侧。增加试验次数，或换一台更空闲的机器，也许能判定。",
 	}
+}
+
+// brackets puts a condition into brackets, if there is one.
+func brackets(when Text) (en, zh string) {
+	if when == (Text{}) {
+		return "", ""
+	}
+	return " (" + when.En + ")", "（" + when.Zh + "）"
 }
 
 // chinese joins words, with a space where Chinese and other letters meet.
@@ -239,28 +245,6 @@ func chinese(words ...string) string {
 		out += word
 	}
 	return out
-}
-
-func before(when string) string {
-	if when == "" {
-		return ""
-	}
-	return when + "，"
-}
-
-func inBrackets(when string) string {
-	if when == "" {
-		return ""
-	}
-	return "（" + when + "）"
-}
-
-// colon puts something between what was said and when.
-func colon(between, when string) string {
-	if when == "" {
-		return ""
-	}
-	return between + when
 }
 
 // joinWhens lists the conditions of parts, each once.

@@ -412,7 +412,7 @@ func (u *run) warn() {
 	add := func(code, en, zh string) { res.Warnings = append(res.Warnings, Warning{code, en, zh}) }
 	if u.o.Quick {
 		left := len(u.d.Info.Series) - len(u.series)
-		en, zh := "A quick run: fewer or shorter trials than in a full one", "快速运行：试验次数比完整运行少，或时间更短"
+		en, zh := "A quick run: fewer or shorter trials than in a full one", "快速运行：试验比完整运行少或短"
 		if left > 0 {
 			en += fmt.Sprintf(", and %d of %d series left out", left, len(u.d.Info.Series))
 			zh += fmt.Sprintf("，%d 个系列中有 %d 个没有测", len(u.d.Info.Series), left)
