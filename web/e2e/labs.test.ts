@@ -1,4 +1,4 @@
-// A learner takes lessons 2 and 4: wrong predictions, hints, a reload in the
+// A learner takes lessons 2 and 4 of epoll and one of io_uring: wrong predictions, hints, a reload in the
 // middle, the language switched. The kernel ticks the steps.
 
 import { readFileSync } from "node:fs";
@@ -137,6 +137,46 @@ describe("lesson 2", () => {
     await stands(page, "seven", "done");
     await stands(page, "eighth", "predict");
     expect(errors).toEqual([]);
+    await page.context().close();
+  });
+});
+
+describe("a lesson on rings", () => {
+  it("is taken to its end, with the ring of the lab on the stage", async () => {
+    const { page, errors, forbidden } = await openLab("uring-submit");
+    const take = async (id: string, choice: string, buttons: number) => {
+      await stands(page, id, "predict");
+      await choose(page, id, choice);
+      await stands(page, id, "open");
+      for (let i = 0; i < buttons; i++) {
+        const button = step(page, id).locator(".buttons button").nth(i);
+        await until(`button ${i} of ${id}`, () => button.isEnabled());
+        await button.click();
+        await until(`button ${i} of ${id} is done`, () => button.isEnabled());
+      }
+      await stands(page, id, "done");
+    };
+    await stands(page, "part", "predict");
+    await choose(page, "part", "tail");
+    await step(page, "part").locator(".why.wrong").waitFor();
+    await take("part", "head", 2);
+    await take("wrap", "one", 1);
+    await until(
+      "the SQ on the stage is full",
+      () => page.evaluate(() => window.__kernelvizRing?.model().ring ?? null),
+      (r) => r !== null && r.sqTail - r.sqHead === r.sqEntries,
+    );
+    await take("all", "program", 1);
+    await take("error", "one", 2);
+    await take("many", "one", 2);
+    await take("dropped", "dropped", 2);
+    await until(
+      "the dropped SQE on the stage",
+      () => page.evaluate(() => window.__kernelvizRing?.model().ring?.sqDropped ?? 0),
+      (n) => n === 1,
+    );
+    expect(errors).toEqual([]);
+    expect(forbidden).toEqual([]);
     await page.context().close();
   });
 });
