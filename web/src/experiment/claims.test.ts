@@ -103,9 +103,22 @@ describe("what a claim points to", () => {
       ])["redirect"],
     ).toEqual({ number: 2, title });
   });
-  it("is a full run where only a quick one lacks something", () => {
-    const v = { claim: "A", verdict: "no verdict", when: none, reason: none, because: none, parts: [] };
-    expect(["quick", "noise", ""].map((why) => lacksFull({ ...v, why }))).toEqual([true, false, false]);
+  it("is a full run where a quick one leaves something out", () => {
+    const v = { claim: "A", verdict: "no verdict", when: none, reason: none, why: "noise", because: none };
+    const part = {
+      series: "",
+      variant: "",
+      against: "",
+      metric: "",
+      want: "",
+      ratio: 0,
+      low: 0,
+      high: 0,
+      rounds: 0,
+      outcome: "missing",
+    };
+    const lacks = (...whys: string[]) => lacksFull({ ...v, parts: whys.map((why) => ({ ...part, why })) });
+    expect([lacks("", "noise", "quick"), lacks("", "failed"), lacks()]).toEqual([true, false, false]);
   });
 });
 

@@ -28,9 +28,9 @@ export function claimOutcome(c: Claim): Outcome {
   return own ?? outcomeOf(c.standing.status) ?? (c.lesson ? "lesson" : c.later ? "later" : "unmeasured");
 }
 
-/** lacksFull tells that all a verdict lacks is what quick runs leave out. */
+/** lacksFull tells that a verdict lacks something that only full runs measure. */
 export function lacksFull(v: ClaimVerdict): boolean {
-  return v.why === "quick";
+  return v.parts.some((p) => p.why === "quick");
 }
 
 /** marks of outcomes: shapes, so that they are told apart without hue. */
