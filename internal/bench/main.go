@@ -30,7 +30,7 @@ import (
 // The whole run is given up after these.
 const (
 	fullTime  = 12 * time.Minute
-	quickTime = 90 * time.Second
+	quickTime = 2 * time.Minute
 )
 
 // errMissing is wrapped by a bench that lacks something it compares with or
@@ -94,7 +94,7 @@ func run() error {
 		names = append(names, b.name)
 	}
 	only := flag.String("only", "", "comma-separated `names` of: "+strings.Join(names, ", "))
-	quick := flag.Bool("quick", false, "fewer rounds and smaller sizes, within 90 s")
+	quick := flag.Bool("quick", false, "fewer rounds and smaller sizes, within two minutes")
 	out := flag.String("json", "", "also write the results to this `file`")
 	flag.Parse()
 	chosen, err := choose(benches(), *only)
