@@ -2,21 +2,31 @@ package uring
 
 import (
 	"errors"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// held is how long the programs hold back a wake-up after one (WAKEUP_GAP in
+// lives.bpf.c), and a bit.
+const held = 9 * time.Millisecond
+
 // bell calls a function whenever the programs wake the reader of their ring
-// buffer. It only waits: the records are read elsewhere, also those that came
-// without a wake-up.
+// buffer, and again when the time is over in which they hold wake-ups back: the
+// last event of a burst may have come then, and nothing after it. It only
+// waits: the records are read elsewhere.
 type bell struct {
 	epfd int
 	stop int // eventfd that ends the wait
+
+	mu    sync.Mutex
+	ended bool // the fds are closed
 }
 
 // newBell starts to wait on the map fd of a BPF ring buffer. notify is called
-// from a goroutine of the bell's own.
-func newBell(buffer int, notify func()) (*bell, error) {
+// from a goroutine of the bell's own; it tells whether there was anything.
+func newBell(buffer int, notify func() bool) (*bell, error) {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, err
@@ -41,27 +51,43 @@ func newBell(buffer int, notify func()) (*bell, error) {
 	return b, nil
 }
 
-func (b *bell) wait(notify func()) {
-	defer unix.Close(b.epfd)
-	defer unix.Close(b.stop)
+func (b *bell) wait(notify func() bool) {
+	defer b.end()
 	events := make([]unix.EpollEvent, 2)
+	timeout := -1 // ms
 	for {
-		n, err := unix.EpollWait(b.epfd, events, -1)
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		n, err := unix.EpollWait(b.epfd, events, timeout)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
 			return
 		}
-		for _, e := range events[:max(n, 0)] {
+		for _, e := range events[:n] {
 			if int(e.Fd) == b.stop {
 				return
 			}
 		}
-		if n > 0 {
-			notify()
+		timeout = -1
+		if notify() || n > 0 {
+			timeout = int(held.Milliseconds())
 		}
 	}
 }
 
+func (b *bell) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	unix.Close(b.epfd)
+	unix.Close(b.stop)
+	b.ended = true
+}
+
 // close ends the wait; notify may run once more.
 func (b *bell) close() {
-	_, _ = unix.Write(b.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended {
+		_, _ = unix.Write(b.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -457,6 +458,96 @@ func TestEventsWake(t *testing.T) {
 	t.Error("nothing woke us")
 }
 
+// The last event of a burst wakes too, though the programs hold back its wake-up
+// and nothing comes after it.
+func TestLastEventOfABurstWakes(t *testing.T) {
+	tr := testTracer(t)
+	r := testRing(t, 8, 0)
+	wake, l, err := tr.watch(find(t, testProbe(t), r).Ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.unwatch(l) })
+	nop := func() {
+		queue(r, iouring.SQE{Op: iouring.OpNOP, UserData: 1})
+		submit(t, r, 1)
+		r.Reap(func(iouring.CQE) {})
+	}
+	woken := func() {
+		t.Helper()
+		select {
+		case <-wake:
+		case <-time.After(patience):
+			t.Fatal("nothing woke us")
+		}
+	}
+	for held := false; !held; {
+		// Until the channel is silent for longer than anything is held back.
+		for silent := false; !silent; {
+			select {
+			case <-wake:
+			case <-time.After(30 * time.Millisecond):
+				silent = true
+			}
+			l.take()
+		}
+		began := time.Now()
+		nop()
+		woken()
+		l.take()
+		nop()
+		held = time.Since(began) < 7*time.Millisecond
+		woken()
+	}
+}
+
+// A multishot request says what fd it waits for, also after a CQE was written
+// over that in the kernel, and whether or not its submission was seen.
+func TestFDOfMultishotRequests(t *testing.T) {
+	v := liveView(t)
+	r := testRing(t, 8, 0)
+	seen := watchOf(t, v, nameOf(r))
+	name := filepath.Join(t.TempDir(), "socket")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: name}), unix.Listen(fd, 8)); err != nil {
+		t.Fatal(err)
+	}
+	queue(r, iouring.SQE{Op: iouring.OpAccept, IOPrio: iouring.AcceptMultishot, FD: int32(fd), UserData: 3})
+	submit(t, r, 0)
+	for i := range 2 {
+		c, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(c) })
+		if err := unix.Connect(c, &unix.SockaddrUnix{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		submit(t, r, 1)
+		r.Reap(func(c iouring.CQE) { t.Cleanup(func() { unix.Close(int(c.Res)) }) })
+		later, err := v.Open(context.Background(), nameOf(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range []kernelviz.Watch{seen, later} {
+			s := await(t, w, "it is armed", func(s *Snapshot) bool { return s.ring.Armed == 1 })
+			if g := s.requests; len(g) != 1 || g[0].FD != int32(fd) && (g[0].FD != -1 || w == seen) {
+				t.Errorf("after %d CQEs: %+v, its fd is %d", i+1, g, fd)
+			}
+			if w != seen {
+				t.Logf("fd %d", s.requests[0].FD)
+			}
+		}
+		if err := later.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // completionOf is the newest completion with that user_data.
 func completionOf(s *Snapshot, data uint64) (done, bool) {
 	for i := len(s.done) - 1; i >= 0; i-- {
@@ -532,6 +623,7 @@ func TestWaysOfRequests(t *testing.T) {
 			if g := s.requests; len(g) != 1 || g[0].Flags&wire.RequestMultishot == 0 || g[0].Posted != uint32(i+1) {
 				t.Errorf("%+v", g)
 			}
+			await(t, w, "it is armed again", func(s *Snapshot) bool { return s.ring.Armed == 1 && s.requests[0].Where == wire.RequestArmed })
 			r.Reap(func(iouring.CQE) {})
 		}
 		queue(r, iouring.SQE{Op: iouring.OpAsyncCancel, Addr: 7, UserData: 8})
@@ -539,6 +631,32 @@ func TestWaysOfRequests(t *testing.T) {
 		s := await(t, w, "it was cancelled", func(s *Snapshot) bool { return s.ring.Requests == 0 })
 		d, _ := completionOf(s, 7)
 		if d.more || d.res != -int32(unix.ECANCELED) {
+			t.Errorf("%+v", d)
+		}
+	})
+	t.Run("task work", func(t *testing.T) {
+		r := testRing(t, 8, iouring.SetupSingleIssuer|iouring.SetupDeferTaskrun)
+		w := watchOf(t, v, nameOf(r))
+		rd, wr := testPipe(t)
+		queue(r, iouring.SQE{Op: iouring.OpPollAdd, FD: int32(rd), OpFlags: unix.POLLIN, UserData: 9})
+		submit(t, r, 0)
+		await(t, w, "it is armed", func(s *Snapshot) bool { return s.ring.Armed == 1 })
+		if _, err := unix.Write(wr, []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		queued := func(s *Snapshot) bool {
+			return len(s.requests) == 1 && s.requests[0].Where == wire.RequestTaskWork && s.ring.Armed == 0
+		}
+		first := await(t, w, "its task work is queued", queued)
+		// It runs when the owner enters, however long that takes.
+		await(t, w, "time passes", func(s *Snapshot) bool {
+			if !queued(s) {
+				t.Fatalf("%+v", s.requests)
+			}
+			return s.truth.At > first.truth.At+2*settleTime
+		})
+		submit(t, r, 1)
+		if _, d := completed(t, w, 9); d.path != pathArmed {
 			t.Errorf("%+v", d)
 		}
 	})

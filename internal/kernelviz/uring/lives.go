@@ -53,7 +53,8 @@ type tracer struct {
 	bell    *bell
 	meter   lifeMeter
 	rester  rester
-	hotRate float64 // runs a second from which on they rest
+	hotRate float64 // see the constants of these names
+	cpuRate float64
 }
 
 // watchedRing is one io_ring_ctx that the tracepoints look at.
@@ -106,7 +107,7 @@ type lifeLog struct {
 
 // newTracer attaches nothing yet.
 func newTracer(log *slog.Logger, load ebpf.CollectionOptions) *tracer {
-	return &tracer{log: log, load: load, hotRate: hotRate}
+	return &tracer{log: log, load: load, hotRate: hotRate, cpuRate: cpuRate}
 }
 
 // watch begins to look at a ring. The channel, of capacity 1, rings now and
@@ -431,14 +432,15 @@ func (t *tracer) state(w *watchedRing) (livesRingState, error) {
 	return s, nil
 }
 
-// ring tells every watch that the programs saw something.
-func (t *tracer) ring() {
+// ring tells every watch that the programs saw something. It returns whether
+// they did since the buffer was last read.
+func (t *tracer) ring() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.coll == nil {
-		return
+		return false
 	}
-	t.drain()
+	drained := t.drain() > 0
 	for _, w := range t.watched {
 		if w == nil {
 			continue
@@ -453,22 +455,23 @@ func (t *tracer) ring() {
 			}
 		}
 	}
+	return drained
 }
 
-// drain hands the buffer's records to the logs. t.mu is held.
-func (t *tracer) drain() {
+// drain hands the buffer's records to the logs, and counts them. t.mu is held.
+func (t *tracer) drain() (n int) {
 	t.reader.SetDeadline(time.Unix(1, 0))
 	var rec ringbuf.Record
-	for n := 0; n < 2*maxPending; n++ {
+	for ; n < 2*maxPending; n++ {
 		if err := t.reader.ReadInto(&rec); err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.log.Error("reading request lives", "err", err)
 			}
-			return
+			return n
 		}
 		if len(rec.RawSample) < int(unsafe.Sizeof(livesLife{})) {
 			t.log.Error("a request life is too short", "bytes", len(rec.RawSample))
-			return
+			return n
 		}
 		e := (*livesLife)(unsafe.Pointer(&rec.RawSample[0]))
 		for _, w := range t.watched {
@@ -480,6 +483,7 @@ func (t *tracer) drain() {
 			}
 		}
 	}
+	return n
 }
 
 // give adds an event to what is pending, unless it is from before the watch.

@@ -621,7 +621,7 @@ func nops(r *iouring.Ring, n, batch int) error {
 // told is counted to the event.
 func TestFullSpeedIsThinnedOut(t *testing.T) {
 	tr := testTracer(t)
-	tr.hotRate = 1e12 // the programs do not rest: see rest_test.go
+	tr.hotRate, tr.cpuRate = 1e12, 1e12 // the programs do not rest: see rest_test.go
 	r := testRing(t, 64, 0)
 	l := logOf(t, tr, r)
 	const n = 320_000

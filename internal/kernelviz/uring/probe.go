@@ -103,7 +103,7 @@ type kernelRing struct {
 	Files, Buffers               uint32 // slots registered
 	Thread                       kernelThread
 
-	Requests     []kernelRequest // armed polls (cancel table) and timeouts (timeout_list), at most maxRead, in no order
+	Requests     []kernelRequest // polls (cancel table) and timeouts (timeout_list), at most maxRead, in no order
 	RequestsMore bool            // the lists held more, or moved while they were walked
 	SQEs         []kernelSQE     // from SQHead to SQTail, at most maxRead
 	CQEs         []kernelCQE     // from CQHead to CQTail, at most maxRead
@@ -128,7 +128,7 @@ type kernelRequest struct {
 	FD       int32  // -1 unknown; of a registered file the slot
 	Flags    uint64 // io_kiocb.flags: IOSQE_* in the low byte, REQ_F_* above
 	Op       uint8  // IORING_OP_*
-	Where    uint8  // wire.RequestArmed or wire.RequestTimeout
+	Where    uint8  // wire.RequestArmed, wire.RequestTaskWork or wire.RequestTimeout
 	Multi    bool   // multishot
 }
 
@@ -269,37 +269,59 @@ func (p *probe) targets(ctx context.Context, pid int) ([]ringsTarget, error) {
 	seen := make(map[name]int)
 	var out []ringsTarget
 	var t ringsTarget
-	size := int(unsafe.Sizeof(t))
+	err = readRecords(ctx, iter, int(unsafe.Sizeof(t)), func(raw []byte) error {
+		if _, err := binary.Decode(raw, binary.NativeEndian, &t); err != nil {
+			return fmt.Errorf("decoding a ring: %w", err)
+		}
+		if pid != 0 && int(t.Pid) != pid {
+			return nil
+		}
+		k := name{t.Pid, t.Fd}
+		if i, twice := seen[k]; !twice {
+			seen[k] = len(out)
+			out = append(out, t)
+		} else if t.Tid == t.Pid {
+			out[i] = t
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// maxAgain bounds how often in a row the iterator is asked to go on.
+const maxAgain = 100
+
+// readRecords calls each with every record of an iterator. A read that passed a
+// million files and found no record gives EAGAIN, and the next goes on from
+// there (MAX_ITER_OBJECTS in kernel/bpf/bpf_iter.c).
+func readRecords(ctx context.Context, iter io.Reader, size int, each func(raw []byte) error) error {
 	buf := make([]byte, 64*size)
-	have := 0
+	have, again := 0, 0
 	for {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		n, err := iter.Read(buf[have:])
 		have += n
 		used := 0
 		for ; have-used >= size; used += size {
-			if _, err := binary.Decode(buf[used:used+size], binary.NativeEndian, &t); err != nil {
-				return nil, fmt.Errorf("decoding a ring: %w", err)
-			}
-			if pid != 0 && int(t.Pid) != pid {
-				continue
-			}
-			k := name{t.Pid, t.Fd}
-			if i, twice := seen[k]; !twice {
-				seen[k] = len(out)
-				out = append(out, t)
-			} else if t.Tid == t.Pid {
-				out[i] = t
+			if err := each(buf[used : used+size]); err != nil {
+				return err
 			}
 		}
 		have = copy(buf, buf[used:have])
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading open files: %w", err)
+		switch {
+		case err == nil:
+			again = 0
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, unix.EAGAIN) && again < maxAgain:
+			again++
+		default:
+			return fmt.Errorf("reading open files: %w", err)
 		}
 	}
 }
@@ -511,7 +533,7 @@ func (f rawFile) Read(b []byte) (int, error) {
 	for {
 		n, err := unix.Read(int(f), b)
 		switch {
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
 			return 0, err

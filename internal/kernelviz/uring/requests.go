@@ -228,6 +228,23 @@ func (t *tracked) move(e *lifeEvent) {
 	t.row.Moved = e.Time
 }
 
+// goOn notes that a CQE was posted and more will come: the task work that was
+// queued has run. What posts again on its file is armed; the notification of a
+// zero-copy send comes when the network has its data, and no list tells where
+// it waits.
+func (t *tracked) goOn(at uint64) {
+	where := t.row.Where
+	switch {
+	case t.row.Op == iouring.OpSendZC || t.row.Op == iouring.OpSendmsgZC:
+		where = wire.RequestSubmitted
+	case where == wire.RequestTaskWork:
+		where = wire.RequestArmed
+	}
+	if where != t.row.Where {
+		t.row.Where, t.row.Moved = where, at
+	}
+}
+
 // complete notes a posted CQE. Without IORING_CQE_F_MORE it is the request's
 // last one.
 func (q *requests) complete(e *lifeEvent, t *tracked) *done {
@@ -245,6 +262,7 @@ func (q *requests) complete(e *lifeEvent, t *tracked) *done {
 		if more {
 			t.row.Posted++
 			t.row.Flags |= wire.RequestMultishot
+			t.goOn(e.Time)
 		} else {
 			q.remove(t)
 		}
@@ -307,27 +325,28 @@ func (q *requests) merge(k *kernelRing, events bool) {
 	}
 }
 
-// waits tells that the request should be in one of the kernel's lists.
+// waits tells that the request should be in one of the kernel's lists, or was
+// until its task work ran.
 func (t *tracked) waits() bool {
-	return t.row.Where == wire.RequestArmed || t.row.Where == wire.RequestTimeout
+	return t.row.Where == wire.RequestArmed || t.row.Where == wire.RequestTaskWork || t.row.Where == wire.RequestTimeout
 }
 
-// see notes that a list of the kernel's holds the request.
+// see notes that a list of the kernel's holds the request. Its word is later
+// than that of any event taken, and stands.
 func (t *tracked) see(r *kernelRequest, at time.Duration) {
 	t.listed, t.listedAt = true, at
 	t.row.Op = r.Op
-	if r.FD >= 0 {
+	if r.FD >= 0 && !t.submitted { // else its SQE said it
 		t.row.FD = r.FD
 	}
 	t.setFlags(uint8(r.Flags))
 	if r.Multi {
 		t.row.Flags |= wire.RequestMultishot
 	}
-	if r.Where == wire.RequestArmed {
+	if r.Where != wire.RequestTimeout {
 		t.row.Flags |= wire.RequestSeenArmed
 	}
-	// While its task work is queued it is still in the list.
-	if t.row.Where != r.Where && t.row.Where != wire.RequestTaskWork {
+	if t.row.Where != r.Where {
 		t.row.Where = r.Where
 		t.row.Moved = max(t.row.Since, uint64(at))
 	}

@@ -101,6 +101,58 @@ func TestMultishotRequest(t *testing.T) {
 	}
 }
 
+// What an event said of a request does not outlive the task work that it was
+// about; while that is queued, it stays.
+func TestTaskWorkIsNotForever(t *testing.T) {
+	q := newRequests()
+	list := func(at time.Duration, where uint8) wire.RequestRow {
+		t.Helper()
+		q.merge(lists(at, kernelRequest{Addr: 0x10, UserData: 7, Op: iouring.OpRead, FD: -1, Where: where}), true)
+		return only(t, q)
+	}
+	q.take([]lifeEvent{event(wire.LifeSubmit, 1, 0x10, 7), event(wire.LifeArm, 2, 0x10, 7), event(wire.LifeTaskWork, 3, 0x10, 7)}, 0)
+	if r := list(4, wire.RequestTaskWork); r.Where != wire.RequestTaskWork || r.Moved != 3 || r.FD != 5 {
+		t.Errorf("%+v", r)
+	}
+	if r := list(4+4*settleTime, wire.RequestTaskWork); r.Where != wire.RequestTaskWork || r.Moved != 3 {
+		t.Errorf("%+v", r)
+	}
+	at := 5 + 4*settleTime
+	if r := list(at, wire.RequestArmed); r.Where != wire.RequestArmed || r.Moved != uint64(at) {
+		t.Errorf("its task work ran, and nothing told: %+v", r)
+	}
+	if rows, armed := q.list(); armed != 1 {
+		t.Errorf("%d armed: %+v", armed, rows)
+	}
+	// It ran, and no list has it: it ended, though no event said so.
+	q.take([]lifeEvent{event(wire.LifeTaskWork, uint64(at)+1, 0x10, 7)}, 0)
+	q.merge(lists(at+2*settleTime), true)
+	if rows, _ := q.list(); len(rows) != 0 {
+		t.Errorf("%+v", rows)
+	}
+}
+
+// A CQE with IORING_CQE_F_MORE says that task work has run.
+func TestMoreWillCome(t *testing.T) {
+	for _, c := range []struct{ op, want uint8 }{
+		{iouring.OpAccept, wire.RequestArmed},
+		{iouring.OpSendZC, wire.RequestSubmitted},
+	} {
+		q := newRequests()
+		for i, what := range []uint8{wire.LifeSubmit, wire.LifeArm, wire.LifeTaskWork, wire.LifeComplete} {
+			e := event(what, uint64(i), 0x10, 7)
+			e.Op = c.op
+			if what == wire.LifeComplete {
+				e.Req, e.CQEFlags = 0, iouring.CQEFMore
+			}
+			q.take([]lifeEvent{e}, 0)
+		}
+		if r := only(t, q); r.Where != c.want || r.Moved != 3 || r.Posted != 1 {
+			t.Errorf("op %d: %+v", c.op, r)
+		}
+	}
+}
+
 // The memory of a request is used again: a new submission there is another one.
 func TestAddressIsUsedAgain(t *testing.T) {
 	q := newRequests()

@@ -3,21 +3,35 @@ package uring
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
 
-// A program on a tracepoint costs some 50 ns a run even if it does nothing,
-// about half as much as the kernel takes for a NOP that was submitted among
-// many. Where the programs run millions of times a second, for whatever ring,
-// those of submission and completion are taken off most of the time. What they
-// miss is counted as lost.
+// A program on a tracepoint costs some 46 ns a run even if it does nothing:
+// nearly all of that is the way to the program, which a ring pays that nobody
+// watches. A NOP that is submitted among many takes the kernel 82 ns, and with
+// the two runs 175. So where the programs run millions of times a second, those
+// of submission and completion are taken off most of the time. What they miss
+// is counted as lost.
+//
+// A ring that is told in full must not lose events for that, though other rings
+// are busy: a lesson waits for each of them. So while there is one, the programs
+// rest only where they would make others more than half slower.
 const (
-	// hotRate is the runs a second from which on they rest: above it more than
-	// 7 % of a CPU go to being watched.
+	// hotRate is the runs a second, of all CPUs together, from which on they
+	// rest if no watched ring is told in full anyway: above it more than 7 % of
+	// a CPU go to being watched.
 	hotRate = 1_500_000
+	// cpuRate is the runs a second on one CPU from which on they rest whoever is
+	// watched: 46 ns each are a third of its time, so what takes three seconds
+	// took two. Only rings that do nothing but NOPs, many at a time, get there.
+	cpuRate = 7_200_000
+	// fullRate is the events a second up to which a ring is told in full
+	// (BUDGET in lives.bpf.c, and its window).
+	fullRate = 50_000
 	// burst is how long they are on at a time, then, and rest how long off.
 	burst = 100 * time.Millisecond
 	rest  = 300 * time.Millisecond
@@ -41,8 +55,20 @@ const (
 type rester struct {
 	stop  chan struct{}
 	phase phase
-	since time.Time // of the phase; of phaseOn also when runs were counted
-	runs  uint64    // of all programs until then
+	since time.Time // of the phase; of phaseOn also when load was counted
+	load  load
+}
+
+// load is what was counted until some time.
+type load struct {
+	runs   []uint64 // of all programs since they were loaded, by CPU
+	events []ringEvents
+}
+
+// ringEvents is the number of events that a watched ring had.
+type ringEvents struct {
+	ring *watchedRing
+	seq  uint64
 }
 
 // rests tells the programs that do.
@@ -99,13 +125,12 @@ func (t *tracer) look(stop chan struct{}) time.Duration {
 		if since < burst {
 			return 0
 		}
-		var runs uint64
-		if runs, err = t.runs(); err != nil {
+		before := r.load
+		if r.load, err = t.count(); err != nil {
 			break
 		}
-		rate := float64(runs-r.runs) / since.Seconds()
-		r.runs, r.since = runs, time.Now()
-		if rate < t.hotRate {
+		r.since = time.Now()
+		if !t.tooMuch(&before, &r.load, since) {
 			return 0
 		}
 		if err = t.coll.Variables[livesVarClosing].Set(uint32(1)); err == nil {
@@ -119,11 +144,12 @@ func (t *tracer) look(stop chan struct{}) time.Duration {
 		if since < rest {
 			return 0
 		}
+		r.since = time.Now()
 		if err = t.putOn(); err != nil {
 			break
 		}
-		r.phase, r.since = phaseOn, time.Now()
-		r.runs, err = t.runs()
+		r.phase = phaseOn
+		r.load, err = t.count()
 	}
 	if err != nil {
 		t.log.Error("resting the tracepoints of io_uring", "err", err)
@@ -131,17 +157,54 @@ func (t *tracer) look(stop chan struct{}) time.Duration {
 	return 0
 }
 
-// runs of all programs since they were loaded. t.mu is held.
-func (t *tracer) runs() (uint64, error) {
+// count counts. t.mu is held.
+func (t *tracer) count() (load, error) {
+	var l load
 	var spent []livesCost // by CPU
 	if err := t.coll.Maps[livesMapSpent].Lookup(uint32(0), &spent); err != nil {
-		return 0, fmt.Errorf("counting runs: %w", err)
+		return l, fmt.Errorf("counting runs: %w", err)
 	}
-	n := uint64(0)
 	for _, s := range spent {
-		n += s.Runs
+		l.runs = append(l.runs, s.Runs)
 	}
-	return n, nil
+	for _, w := range t.watched {
+		if w == nil {
+			continue
+		}
+		s, err := t.state(w)
+		if err != nil {
+			return l, err
+		}
+		l.events = append(l.events, ringEvents{w, s.Seq})
+	}
+	return l, nil
+}
+
+// tooMuch tells that the programs must rest for what came between two counts.
+func (t *tracer) tooMuch(before, now *load, in time.Duration) bool {
+	all, busiest := uint64(0), uint64(0)
+	for i, n := range now.runs {
+		if i < len(before.runs) {
+			n -= before.runs[i]
+		}
+		all, busiest = all+n, max(busiest, n)
+	}
+	if float64(busiest) >= t.cpuRate*in.Seconds() {
+		return true
+	}
+	return float64(all) >= t.hotRate*in.Seconds() && !now.anyInFull(before, in)
+}
+
+// anyInFull tells that there is a ring that is told in full. One that was not
+// watched before is.
+func (l *load) anyInFull(before *load, in time.Duration) bool {
+	for _, e := range l.events {
+		i := slices.IndexFunc(before.events, func(b ringEvents) bool { return b.ring == e.ring })
+		if i < 0 || float64(e.seq-before.events[i].seq) < fullRate*in.Seconds() {
+			return true
+		}
+	}
+	return false
 }
 
 // takeOff detaches the programs that rest. t.mu is held.

@@ -89,6 +89,7 @@ type View struct {
 	mu      sync.Mutex
 	layouts map[shape]layout
 	ids     map[ringKey]uint32 // small id of a ring, never reused
+	lastID  uint32
 	// found is the last list of rings; it is used again while making it anew
 	// would cost more than 1 % of a CPU.
 	found     []foundRing
@@ -319,7 +320,26 @@ func (v *View) rings(ctx context.Context) ([]foundRing, error) {
 		return nil, err
 	}
 	v.found, v.foundAt, v.foundCost = found, time.Now(), time.Since(began)
+	v.forgetIDs()
 	return found, nil
+}
+
+// maxIDs is how many rings may have a small id until those that are gone lose it.
+const maxIDs = 4096
+
+// forgetIDs forgets rings that are gone. v.mu is held.
+func (v *View) forgetIDs() {
+	if len(v.ids) <= maxIDs {
+		return
+	}
+	ids := make(map[ringKey]uint32)
+	for i := range v.found {
+		k := ringKey{v.found[i].Ctx, v.found[i].Inode}
+		if id, ok := v.ids[k]; ok {
+			ids[k] = id
+		}
+	}
+	v.ids = ids
 }
 
 // id is the small id of a ring.
@@ -332,7 +352,8 @@ func (v *View) id(r *foundRing) uint32 {
 	k := ringKey{r.Ctx, r.Inode}
 	id, ok := v.ids[k]
 	if !ok {
-		id = uint32(len(v.ids) + 1)
+		v.lastID++
+		id = v.lastID
 		v.ids[k] = id
 	}
 	return id

@@ -319,7 +319,17 @@ func (w *watch) sample(ctx context.Context) (*Snapshot, error) {
 // capture reads the ring once.
 func (w *watch) capture(ctx context.Context, c *capture) error {
 	if w.mapped != nil {
-		return w.captureMapped(ctx, c)
+		again, err := w.captureMapped(ctx, c)
+		if !again {
+			return err
+		}
+		w.remap()
+	}
+	if w.mapped != nil {
+		// An owner may change the ring faster than it can be mapped: what is
+		// read then is told as broken, and the next sample maps it anew.
+		_, err := w.captureMapped(ctx, c)
+		return err
 	}
 	k := &w.kernel
 	if err := w.view.probe.read(ctx, w.pid, w.fd, w.found.Ctx, k); err != nil {
@@ -368,36 +378,34 @@ func (k *kernelRing) rows(sqes []wire.SQERow, cqes []wire.CQERow) ([]wire.SQERow
 }
 
 // captureMapped reads the ring's memory before and after the kernel's side.
-func (w *watch) captureMapped(ctx context.Context, c *capture) error {
+// replaced tells that the kernel has put another in its place.
+func (w *watch) captureMapped(ctx context.Context, c *capture) (replaced bool, err error) {
 	m, k := &w.mapped.memory, &w.kernel
 	c.before = m.words()
 	c.sqes, c.cqes = m.readSQEs(&c.before, c.sqes[:0]), m.readCQEs(&c.before, c.cqes[:0])
 	if err := w.view.probe.read(ctx, w.pid, w.fd, w.found.Ctx, k); err != nil {
-		return err
+		return false, err
 	}
 	c.after = m.words()
-	if m.shape.sqEntries != k.SQEntries || m.shape.cqEntries != k.CQEntries {
-		w.remap() // IORING_REGISTER_RESIZE_RINGS
-		return w.capture(ctx, c)
-	}
 	c.shape = k.shape()
+	// IORING_REGISTER_RESIZE_RINGS
+	replaced = m.shape.sqEntries != k.SQEntries || m.shape.cqEntries != k.CQEntries
 	c.verdict = check(c.shape, &c.before, &c.after, k.side())
 	c.instant = !c.before.unstable && c.before.same(&c.after)
 	c.sqes = within(c.sqes, func(r *wire.SQERow) uint32 { return r.Position }, c.after.sqHead, c.after.sqTail)
 	c.cqes = within(c.cqes, func(r *wire.CQERow) uint32 { return r.Position }, c.after.cqHead, c.after.cqTail)
 	other := c.after.sqHead != k.SQHead || c.after.sqTail != k.SQTail || c.after.cqHead != k.CQHead || c.after.cqTail != k.CQTail
-	if !c.instant || k.Moved || !other {
+	if replaced || !c.instant || k.Moved || !other {
 		w.stale = 0
-		return nil
+		return replaced, nil
 	}
 	// Nothing moved, and BPF reads other numbers where the kernel keeps the
 	// ring: it was replaced by one of the same size.
 	if w.stale++; w.stale < maxTries {
-		return nil
+		return false, nil
 	}
 	w.stale = 0
-	w.remap()
-	return w.capture(ctx, c)
+	return true, nil
 }
 
 func (k *kernelRing) shape() shape {
@@ -518,7 +526,9 @@ func (k *kernelRing) counters() (sq, cq uint32) {
 // move adds what the counters moved by since they were last read.
 func (w *watch) move() {
 	sq, cq := w.kernel.counters()
-	w.submitted += uint64(sq - w.lastSQ)
+	if w.kernel.Setup&iouring.SetupSQRewind == 0 { // else it starts at 0 each time
+		w.submitted += uint64(sq - w.lastSQ)
+	}
 	w.completed += uint64(cq - w.lastCQ)
 	w.lastSQ, w.lastCQ = sq, cq
 }

@@ -228,16 +228,23 @@ static __always_inline void tell(struct ring_state *s, u64 ring, u8 what, u64 re
 	bpf_ringbuf_submit(l, wakeup);
 }
 
-/* What a request is, for as long as it has not completed. */
-static __always_inline void describe(struct request *r, u64 req, u64 ring)
+/*
+ * What a request is, for as long as it has not completed. Of one that was
+ * submitted at some time before, the fd may be written over.
+ */
+static __always_inline void describe(struct request *r, u64 req, u64 ring, bool fresh)
 {
 	r->ring = ring;
 	r->fd = -1;
 	READ(r->op, struct io_kiocb, req, opcode);
 	READ(r->user_data, struct io_kiocb, req, cqe.user_data);
 	r->flags = (u8)flags_of(req);
-	if (takes_file(r->op))
+	if (!fresh) {
+		struct fd_table fds = fds_of(bpf_get_current_task());
+		r->fd = fd_of(req, r->op, r->flags, &fds, true);
+	} else if (takes_file(r->op)) {
 		READ(r->fd, struct io_kiocb, req, cqe.fd);
+	}
 }
 
 /* A life begins. */
@@ -254,7 +261,7 @@ static __always_inline void begin(u64 ring, u64 req, u8 what, s32 res)
 	}
 	struct request r = {};
 	bool again = bpf_map_lookup_elem(&requests, &req);
-	describe(&r, req, ring);
+	describe(&r, req, ring, true);
 	r.submitted = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&requests, &req, &r, 0)) {
 		/* More are in flight than the map holds. */
@@ -289,7 +296,7 @@ static __always_inline void go_on(u64 ring, u64 req, u8 what)
 	}
 	/* Submitted before it was watched. */
 	struct request r = {};
-	describe(&r, req, ring);
+	describe(&r, req, ring, false);
 	tell(s, ring, what, req, &r, 0, 0, bpf_ktime_get_ns());
 }
 
@@ -482,10 +489,12 @@ struct skip_args {
 SEC("syscall")
 int skip(struct skip_args *a)
 {
-	u32 slot = a->slot, taken = 0, posted = 0;
+	u32 slot = a->slot, flags = 0, taken = 0, posted = 0;
 	struct ring_state *s = bpf_map_lookup_elem(&states, &slot);
 
-	READ(taken, struct io_ring_ctx, a->ring, cached_sq_head);
+	READ(flags, struct io_ring_ctx, a->ring, flags);
+	if (!(flags & IORING_SETUP_SQ_REWIND)) /* else it starts at 0 each time */
+		READ(taken, struct io_ring_ctx, a->ring, cached_sq_head);
 	READ(posted, struct io_ring_ctx, a->ring, cached_cq_tail);
 	if (s && a->add) {
 		s->thinned = 1;

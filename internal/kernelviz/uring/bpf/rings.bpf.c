@@ -147,6 +147,7 @@ struct request {
 };
 
 #define REQUEST_ARMED 1
+#define REQUEST_TASK_WORK 3
 #define REQUEST_TIMEOUT 4
 
 struct ring_lists {
@@ -315,10 +316,10 @@ static long cqe_one(u32 i, struct slots *s)
 }
 
 /* Appends a request to the list; false if it is no request of ctx, or one too many. */
-static __always_inline bool add_request(struct ring_lists *out, u64 ctx, u64 req, u8 where)
+static __always_inline bool add_request(struct ring_lists *out, u64 ctx, u64 req, u8 where, const struct fd_table *fds)
 {
 	u64 owner = 0, apoll = 0, data = 0;
-	u32 events = 0, n = out->requests;
+	u32 events = 0, refs = 0, n = out->requests;
 
 	READ(owner, struct io_kiocb, req, ctx);
 	if (owner != ctx || n >= MAX_LIST)
@@ -338,8 +339,6 @@ static __always_inline bool add_request(struct ring_lists *out, u64 ctx, u64 req
 		READ(events, struct io_timeout_data, data, flags);
 		r->multishot = data && (events & IORING_TIMEOUT_MULTISHOT);
 	} else {
-		if (takes_file(r->op))
-			READ(r->fd, struct io_kiocb, req, cqe.fd);
 		if (r->op == IORING_OP_POLL_ADD) {
 			READ(events, struct io_poll, req + bpf_core_field_offset(struct io_kiocb, cmd), events);
 			r->multishot = !(events & EPOLLONESHOT);
@@ -348,6 +347,12 @@ static __always_inline bool add_request(struct ring_lists *out, u64 ctx, u64 req
 			READ(events, struct async_poll, apoll, poll.events);
 			r->multishot = apoll && !(events & EPOLLONESHOT);
 		}
+		r->fd = fd_of(req, r->op, (u8)r->flags, fds, r->multishot);
+		/* It stays in the table until its task work has run. */
+		if (bpf_core_field_exists(struct io_kiocb, poll_refs))
+			READ(refs, struct io_kiocb, req, poll_refs.counter);
+		if (refs & IO_POLL_REF_MASK)
+			r->where = REQUEST_TASK_WORK;
 	}
 	out->requests = n + 1;
 	return true;
@@ -359,6 +364,7 @@ struct walk {
 	u64 ctx;
 	u64 bucket;
 	u64 node;
+	struct fd_table fds; /* of the ring's owner */
 	u32 buckets; /* left */
 	u32 more;
 	u32 done;
@@ -378,7 +384,7 @@ static long armed_one(u32 i, struct walk *w)
 	}
 	u64 node = w->node;
 	READ(w->node, struct hlist_node, node, next);
-	if (!add_request(w->out, w->ctx, node - bpf_core_field_offset(struct io_kiocb, hash_node), REQUEST_ARMED)) {
+	if (!add_request(w->out, w->ctx, node - bpf_core_field_offset(struct io_kiocb, hash_node), REQUEST_ARMED, &w->fds)) {
 		/* The list is full, or the node left this chain and came to another. */
 		w->more = 1;
 		w->node = 0;
@@ -390,12 +396,14 @@ static long armed_one(u32 i, struct walk *w)
 static __always_inline void read_armed(struct ring *a, struct ring_lists *out, u64 table)
 {
 	u32 bits = 0;
-	struct walk w = {.out = out, .ctx = a->ctx};
+	struct walk w = {.out = out, .ctx = a->ctx, .fds = fds_of(a->task)};
 
 	READ(w.bucket, struct io_hash_table, table, hbs);
 	READ(bits, struct io_hash_table, table, hash_bits);
-	if (!w.bucket || bits > 12)
+	if (!w.bucket || bits > 12) {
+		a->requests_more = 1;
 		return;
+	}
 	w.buckets = (1U << bits) - 1;
 	/*
 	 * Old verifiers follow a callback once, with what its context holds before
@@ -426,7 +434,7 @@ static long timeout_one(u32 i, struct chain *c)
 		return 1;
 	READ(c->cursor, struct list_head, node, next);
 	u64 req = node - bpf_core_field_offset(struct io_timeout, list) - bpf_core_field_offset(struct io_kiocb, cmd);
-	if (!add_request(c->out, c->ctx, req, REQUEST_TIMEOUT)) {
+	if (!add_request(c->out, c->ctx, req, REQUEST_TIMEOUT, NULL)) {
 		c->more = 1;
 		return 1;
 	}

@@ -140,6 +140,7 @@ struct io_timeout_data {
 };
 
 struct io_kiocb {
+	struct file *file;
 	struct io_cmd_data cmd; /* struct io_poll, struct io_timeout, … */
 	u8 opcode;
 	u64 flags; /* 32 bits before 6.10 */
@@ -147,6 +148,7 @@ struct io_kiocb {
 	struct io_ring_ctx *ctx;
 	struct io_wq_work_node comp_list;
 	struct hlist_node hash_node;
+	atomic_t poll_refs;
 	struct async_poll *apoll;
 	void *async_data;
 };
@@ -185,10 +187,19 @@ struct task_struct___cpu {
 #define IORING_SETUP_SQE128 (1U << 10)
 #define IORING_SETUP_CQE32 (1U << 11)
 #define IORING_SETUP_NO_SQARRAY (1U << 16)
+#define IORING_SETUP_SQ_REWIND (1U << 20)
 #define IORING_TIMEOUT_MULTISHOT (1U << 6)
 #define IORING_CQE_F_MORE (1U << 1)
 
 #define IORING_OP_POLL_ADD 6
+#define IOSQE_FIXED_FILE (1U << 0)
+
+/*
+ * io_uring/poll.c: the references in io_kiocb.poll_refs. Who takes the first,
+ * as the file's wake-up does, queues task work, and whoever runs that drops
+ * them: while there are none, the request waits for its file.
+ */
+#define IO_POLL_REF_MASK 0x3fffffffU
 
 /*
  * Opcodes whose sqe.fd is an open file (needs_file in io_uring/opdef.c), as a
@@ -208,6 +219,46 @@ struct task_struct___cpu {
 static __always_inline bool takes_file(u8 op)
 {
 	return op == 64 || (op < 64 && (FILE_OPS & BIT(op & 63)));
+}
+
+struct fd_table {
+	u64 fds; /* struct file ** */
+	u32 max;
+};
+
+static __always_inline struct fd_table fds_of(u64 task)
+{
+	struct fd_table t = {};
+	u64 files = 0, fdt = 0;
+
+	READ(files, struct task_struct, task, files);
+	READ(fdt, struct files_struct, files, fdt);
+	READ(t.fds, struct fdtable, fdt, fd);
+	READ(t.max, struct fdtable, fdt, max_fds);
+	return t;
+}
+
+/*
+ * sqe.fd of a request in flight, -1 unknown. Its place in io_kiocb.cqe is that
+ * of the flags of a CQE too, which a multishot request writes over it: it is
+ * believed if that fd is the request's file. A slot of registered files is
+ * believed if the caller knows that no CQE was posted.
+ */
+static __always_inline s32 fd_of(u64 req, u8 op, u8 sqe_flags, const struct fd_table *t, bool posted)
+{
+	u64 file = 0, there = 0;
+	s32 fd = -1;
+
+	if (!takes_file(op))
+		return -1;
+	READ(fd, struct io_kiocb, req, cqe.fd);
+	if (sqe_flags & IOSQE_FIXED_FILE)
+		return posted ? -1 : fd;
+	if (fd < 0 || (u32)fd >= t->max)
+		return -1;
+	READ(file, struct io_kiocb, req, file);
+	bpf_probe_read_kernel(&there, sizeof(there), (void *)(t->fds + 8ULL * (u32)fd));
+	return file && file == there ? fd : -1;
 }
 
 /* io_kiocb.flags: IOSQE_* in the low byte, REQ_F_* above. */
