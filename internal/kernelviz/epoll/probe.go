@@ -342,37 +342,59 @@ func (p *probe) discover(ctx context.Context, pid int) ([]discoverTarget, error)
 	}
 	seen := make(map[name]int)
 	var t discoverTarget
-	buf := make([]byte, 64*int(unsafe.Sizeof(t)))
-	have := 0
+	err = readRecords(ctx, iter, int(unsafe.Sizeof(t)), func(raw []byte) error {
+		if _, err := binary.Decode(raw, binary.NativeEndian, &t); err != nil {
+			return fmt.Errorf("decoding a target: %w", err)
+		}
+		if pid != 0 && int(t.Pid) != pid {
+			return nil
+		}
+		k := name{t.Pid, t.Fd}
+		if i, twice := seen[k]; !twice {
+			seen[k] = len(out)
+			out = append(out, t)
+		} else if t.Tid == t.Pid {
+			out[i] = t
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// maxAgain bounds how often in a row the iterator is asked to go on.
+const maxAgain = 100
+
+// readRecords calls each with every record of an iterator. A read that passed a
+// million files and found no record gives EAGAIN, and the next goes on from
+// there (MAX_ITER_OBJECTS in kernel/bpf/bpf_iter.c).
+func readRecords(ctx context.Context, iter io.Reader, size int, each func(raw []byte) error) error {
+	buf := make([]byte, 64*size)
+	have, again := 0, 0
 	for {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		n, err := iter.Read(buf[have:])
 		have += n
-		size := int(unsafe.Sizeof(t))
 		used := 0
 		for ; have-used >= size; used += size {
-			if _, err := binary.Decode(buf[used:used+size], binary.NativeEndian, &t); err != nil {
-				return nil, fmt.Errorf("decoding a target: %w", err)
-			}
-			if pid != 0 && int(t.Pid) != pid {
-				continue
-			}
-			k := name{t.Pid, t.Fd}
-			if i, twice := seen[k]; !twice {
-				seen[k] = len(out)
-				out = append(out, t)
-			} else if t.Tid == t.Pid {
-				out[i] = t
+			if err := each(buf[used : used+size]); err != nil {
+				return err
 			}
 		}
 		have = copy(buf, buf[used:have])
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading open files: %w", err)
+		switch {
+		case err == nil:
+			again = 0
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, unix.EAGAIN) && again < maxAgain:
+			again++
+		default:
+			return fmt.Errorf("reading open files: %w", err)
 		}
 	}
 }
@@ -443,7 +465,7 @@ func (f rawFile) Read(b []byte) (int, error) {
 	for {
 		n, err := unix.Read(int(f), b)
 		switch {
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
 			return 0, err
