@@ -26,9 +26,9 @@ type Info struct {
 	CachedSQHead                     uint32
 	CQMask, CQHead, CQTail           uint32
 	CachedCQTail                     uint32
-	SQEs                             []InfoSQE // those with a good index; none are printed of a ring without an SQ array
-	CQEs                             []InfoCQE
-	ThreadPID, ThreadCPU             int // of the SQPOLL thread; -1 none
+	SQEs                             []InfoSQE // those with a good index, at most wire.MaxList; none are printed of a ring without an SQ array
+	CQEs                             []InfoCQE // at most wire.MaxList
+	ThreadPID, ThreadCPU             int       // of the SQPOLL thread; -1 none
 	ThreadTotal, ThreadWork          time.Duration
 	HasTimes                         bool // this kernel prints the two
 	UserFiles, UserBufs              int  // slots
@@ -165,6 +165,9 @@ func (i *Info) field(name, value string) (err error) {
 func (i *Info) item(section, line string) error {
 	switch section {
 	case "SQEs":
+		if len(i.SQEs) == wire.MaxList {
+			return nil
+		}
 		var e InfoSQE
 		var op string
 		n, err := fmt.Sscanf(line, "%d: opcode:%s fd:%d, flags:%x, off:%d, addr:0x%x, rw_flags:0x%x, buf_index:%d user_data:%d",
@@ -175,6 +178,9 @@ func (i *Info) item(section, line string) error {
 		e.Op = strings.TrimSuffix(op, ",")
 		i.SQEs = append(i.SQEs, e)
 	case "CQEs":
+		if len(i.CQEs) == wire.MaxList {
+			return nil
+		}
 		var e InfoCQE
 		n, err := fmt.Sscanf(line, "%d: user_data:%d, res:%d, flag:%x, extra1:%d, extra2:%d", &e.Index, &e.UserData, &e.Res, &e.Flags, &e.Extra[0], &e.Extra[1])
 		if n < 4 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,6 +154,16 @@ func TestBadFdinfo(t *testing.T) {
 	}
 	if _, err := parseFdinfo("\n\n  lost\nWhat: ever\n  is below\n"); err != nil {
 		t.Error(err)
+	}
+}
+
+// A ring of 128 Ki CQEs is printed whole, and no more of it is read than shown.
+func TestLongFdinfo(t *testing.T) {
+	long := "SqMask:\t1\nSQEs:\t9999\n" + strings.Repeat("    1: opcode:NOP, fd:-1, flags:0, off:0, addr:0x0, rw_flags:0x0, buf_index:0 user_data:1\n", 9999) +
+		"CQEs:\t9999\n" + strings.Repeat("    0: user_data:1, res:0, flag:0\n", 9999)
+	got, err := parseFdinfo(long)
+	if err != nil || len(got.SQEs) != wire.MaxList || len(got.CQEs) != wire.MaxList {
+		t.Errorf("%d SQEs, %d CQEs, %v", len(got.SQEs), len(got.CQEs), err)
 	}
 }
 

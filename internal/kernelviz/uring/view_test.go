@@ -169,6 +169,23 @@ func TestTargets(t *testing.T) {
 	})
 }
 
+// Rings that come and go do not add up; those that are there keep their number.
+func TestNumbersOfRings(t *testing.T) {
+	v := &View{ids: make(map[ringKey]uint32)}
+	stays := foundRing{Ctx: 1, Inode: 1}
+	first := v.id(&stays)
+	v.found = []foundRing{stays}
+	for i := range uint64(3 * maxIDs) {
+		if id := v.id(&foundRing{Ctx: 2, Inode: 2 + i}); id != first+1+uint32(i) {
+			t.Fatalf("ring %d has the number %d", i, id)
+		}
+		v.forgetIDs()
+	}
+	if v.id(&stays) != first || len(v.ids) > maxIDs+1 {
+		t.Errorf("number %d of %d, was %d", v.id(&stays), len(v.ids), first)
+	}
+}
+
 func TestNamesThatAreNoRing(t *testing.T) {
 	eachTier(t, func(t *testing.T, v *View) {
 		for _, name := range []string{"", "1", "x:1", "1:x", "-1:3", fmt.Sprintf("%d:0", os.Getpid()), "4194300:3"} {
