@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// held is how long the programs hold back a wake-up after one (WAKEUP_GAP in
+// wakeupGap is how long the programs hold back a wake-up after one (WAKEUP_GAP in
 // lives.bpf.c), and a bit.
-const held = 9 * time.Millisecond
+const wakeupGap = 9 * time.Millisecond
 
 // bell calls a function whenever the programs wake the reader of their ring
 // buffer, and again when the time is over in which they hold wake-ups back: the
@@ -70,7 +70,7 @@ func (b *bell) wait(notify func() bool) {
 		}
 		timeout = -1
 		if notify() || n > 0 {
-			timeout = int(held.Milliseconds())
+			timeout = int(wakeupGap.Milliseconds())
 		}
 	}
 }
