@@ -67,7 +67,7 @@ static void send(unsigned long first)
 	}
 	__atomic_store_n(at(p.sq_off.tail), tail, __ATOMIC_RELEASE);
 	/* A store and a later load of another word: the one order that even x86
-	 * does not keep by itself. */
+	 * does not promise. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(at(p.sq_off.flags), __ATOMIC_RELAXED) & IORING_SQ_NEED_WAKEUP)
 		syscall(SYS_io_uring_enter, fd, 0, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0);
