@@ -1,6 +1,6 @@
 /*
- * Five ways to read the same 512 MiB from the page cache, 4 KiB or 128 KiB at a time.
- * What is measured is CPU time, that of kernel threads of ours included, and
+ * Five ways to read the same 512 MiB from the page cache, 4 or 128 KiB at a
+ * time. What is measured is CPU time, that of our kernel threads included, and
  * how often we enter the kernel.
  */
 #define _GNU_SOURCE
@@ -122,7 +122,7 @@ static void run(int which)
 
 int main(void)
 {
-	static const char *const names[] = { "pread, 4 KiB", "ring of 16,384", "ring of 256", "ring of 256, SQPOLL", "pread, 128 KiB" };
+	static const char *const names[] = { "pread 4 KiB", "ring 16,384", "ring 256", "256, SQPOLL", "pread 128 KiB" };
 	double best[5];
 	long entered[5];
 
@@ -146,8 +146,8 @@ int main(void)
 				best[i] = took;
 			entered[i] = calls;
 		}
-	printf("%-20s %10s %12s\n", "", "calls", "CPU ms/GB");
+	printf("%-13s %7s %7s\n", "CPU time", "calls", "ms/GB");
 	for (int i = 0; i < 5; i++)
-		printf("%-20s %10ld %12.0f\n", names[i], entered[i], best[i] * 1e3 / (TOTAL / 1e9));
+		printf("%-13s %7ld %7.0f\n", names[i], entered[i], best[i] * 1e3 / (TOTAL / 1e9));
 	return 0;
 }

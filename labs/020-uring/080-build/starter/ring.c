@@ -187,6 +187,7 @@ int main(void)
 	if (!setup(&r, 0))
 		stop("setup");
 	printf("setup: fd %d, %u and %u entries\n", r.fd, r.p.sq_entries, r.p.cq_entries);
+	printf("sq.head at %u, sq.tail at %u, cq.head at %u, cq.tail at %u\n", r.p.sq_off.head, r.p.sq_off.tail, r.p.cq_off.head, r.p.cq_off.tail);
 	if (!map(&r))
 		stop("map");
 	printf("map: rings at %p, SQEs at %p\n", (void *)r.rings, (void *)r.sqes);
