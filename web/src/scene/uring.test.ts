@@ -6,7 +6,7 @@ import { Seen } from "../wire/uring";
 import { targetAt, turn, type Hand, type Picture, type Shape } from "./shapes";
 import { ShapeMotion } from "./shapetween";
 import { buildRingScene, drawnSlots, layoutRing, slotPoint } from "./uring";
-import { findUserData, idsOf, parseUserData, ringAriaRows, walkRing } from "./uringnav";
+import { findUserData, idsOf, isFree, parseUserData, ringAriaRows, walkRing } from "./uringnav";
 import { buildTimeline, longestOf, shortTime, timelineRows, timelineScale } from "./uringtimeline";
 
 const texts = (p: Picture): string[] => p.shapes.flatMap((s) => (s.kind === "words" ? [s.text] : []));
@@ -172,10 +172,28 @@ describe("walking and finding", () => {
     expect(idsOf(busy, "kernel")).toEqual(["req:41", "req:42"]);
     expect(walkRing(busy, "", "next")).toBe("sq:6");
     expect(walkRing(busy, "sq:6", "next")).toBe("sq:7");
-    expect(walkRing(busy, "sq:9", "next")).toBe("");
     expect(walkRing(busy, "sq:9", "after")).toBe("req:42");
     expect(walkRing(busy, "cq:14", "before")).toBe("req:41");
     expect(walkRing(busy, "gone:1", "next")).toBe("sq:6");
+  });
+
+  test("goes on to free slots, which have an index and an outline", () => {
+    const m = ringModel({
+      ring: ring({ sqEntries: 4, sqHead: 5, sqTail: 7, cqEntries: 128 }),
+      sqes: [sqe(5), sqe(6)],
+    });
+    expect(idsOf(m, "sq")).toEqual(["sq:5", "sq:6", "sq:7", "sq:8"]);
+    expect(walkRing(m, "sq:6", "next")).toBe("sq:7");
+    expect(walkRing(m, "sq:8", "next")).toBe("");
+    expect(isFree(m, "sq:6")).toBe(false);
+    expect(isFree(m, "sq:7")).toBe(true);
+    expect(idsOf(m, "cq")).toEqual([]); // too many to be drawn one by one
+    const row = ringAriaRows(m, "sq:7").find((r) => r.id === "sq:7");
+    expect(row).toMatchObject({ slot: 3, text: "" });
+    const at = (focused: string) => buildRingScene(m, { ...options(), focused }).targets.map((t) => t.id);
+    expect(at("sq:7")).toContain("sq:7");
+    expect(at("sq:9")).not.toContain("sq:9");
+    expect(at("")).not.toContain("sq:7");
   });
 
   test("finds user_data wherever it is", () => {

@@ -344,6 +344,18 @@ function track(f: Frame, r: RingPlace, known: boolean): void {
   }
 }
 
+/** A free slot is drawn by its place alone; walked to, it is outlined. */
+function focusedFree(f: Frame, r: RingPlace, queue: "sq" | "cq", tail: number, free: number): void {
+  const id = f.o.focused ?? "";
+  const position = Number(id.slice(3));
+  if (!id.startsWith(`${queue}:`) || id.length < 4 || r.entries > MOST_SLOTS) return;
+  if (!(plus(position, -tail) < free)) return;
+  const a0 = angleOf(position, r.entries) + GAP;
+  const look = { cx: r.cx, cy: r.cy, r0: r.r0 + 1.5, r1: r.r1 - 1.5, a0, a1: a0 + TAU / r.entries - 2 * GAP };
+  f.targets.push({ id, ...slotPoint(r, position), r: 12, area: { kind: "sector", ...look } });
+  mark(f, { ...look, focused: true });
+}
+
 /** A run of slots too many to be drawn singly, with its exact count. */
 function arc(
   f: Frame,
@@ -566,6 +578,7 @@ function submissionRing(f: Frame): void {
         hatch: "none",
       });
     }
+    if (!fill.sqBroken) focusedFree(f, r, "sq", ring.sqTail, ring.sqEntries - pending);
     handsOf(f, r, {
       app: "sq.tail",
       appAt: ring.sqTail,
@@ -663,6 +676,8 @@ function completionRing(f: Frame): void {
       arc(f, r, "cq:unread", ring.cqHead, unread, { tone: "ready", hatch: "none" });
       arc(f, r, "cq:unpublished", ring.cqTail, fill.unpublished, { tone: "wait", hatch: "falling" });
     }
+    const shown = Math.min(fill.unpublished, ring.cqEntries - unread);
+    if (!fill.cqBroken) focusedFree(f, r, "cq", plus(ring.cqTail, shown), ring.cqEntries - unread - shown);
     handsOf(f, r, {
       app: "cq.head",
       appAt: ring.cqHead,

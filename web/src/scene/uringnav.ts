@@ -1,12 +1,37 @@
-// Walking a ring by keyboard, and the hidden tree for a screen reader: what is
-// occupied, in the order SQ, kernel, CQ, threads.
-import { plus, sees, type RingModel } from "../model/uring";
+// Walking a ring by keyboard, and the hidden tree for a screen reader, in the
+// order SQ, kernel, CQ, threads. Free slots have an index worth hearing: they
+// stand behind the tail, by the position that will be written there next.
+import { fillOf, plus, sees, slotOf, type RingModel } from "../model/uring";
 import { dataText, opShort, resText } from "../model/uringnames";
-import { LANES } from "./uring";
+import { LANES, MOST_SLOTS } from "./uring";
 
 export type RingWalk = "previous" | "next" | "before" | "after" | "first" | "last";
 export type Part = "sq" | "kernel" | "cq" | "threads";
 export const PARTS: readonly Part[] = ["sq", "kernel", "cq", "threads"];
+
+/** Whether a position lies behind the tail: its slot is free. */
+export function isFree(m: RingModel, id: string): boolean {
+  const [queue, rest] = id.split(":");
+  const position = Number(rest);
+  if (!m.ring || (queue !== "sq" && queue !== "cq") || !Number.isInteger(position)) return false;
+  return slots(m, queue).free.includes(position);
+}
+
+// Positions of a queue from its head, and how many of them are taken.
+function slots(m: RingModel, queue: "sq" | "cq"): { used: number[]; free: number[] } {
+  const ring = m.ring!;
+  const sq = queue === "sq";
+  const rows = (sq ? m.sqes : m.cqes).map((e) => e.position);
+  const entries = sq ? ring.sqEntries : ring.cqEntries;
+  const fill = fillOf(ring);
+  if (!sees(ring, "heads") || (sq ? fill.sqBroken : fill.cqBroken) || entries > MOST_SLOTS) {
+    return { used: rows, free: [] };
+  }
+  const head = sq ? ring.sqHead : ring.cqHead;
+  const used = sq ? fill.pending : fill.unread;
+  const all = Array.from({ length: entries }, (_, i) => plus(head, i));
+  return { used: all.slice(0, used), free: all.slice(used) };
+}
 
 /** Ids of what stands in a part of the picture, in order. */
 export function idsOf(m: RingModel, part: Part): string[] {
@@ -14,9 +39,10 @@ export function idsOf(m: RingModel, part: Part): string[] {
   if (!ring) return [];
   switch (part) {
     case "sq":
-      return m.sqes.map((e) => `sq:${e.position}`);
-    case "cq":
-      return m.cqes.map((e) => `cq:${e.position}`);
+    case "cq": {
+      const { used, free } = slots(m, part);
+      return [...used, ...free].map((position) => `${part}:${position}`);
+    }
     case "kernel":
       return LANES.flatMap((name) => m.requests.filter((q) => q.where === name).map((q) => `req:${q.id}`));
     case "threads":
@@ -79,8 +105,15 @@ export interface RingAriaRow {
   readonly part: Part;
   /** Of level 1: how many there are, which may be more than are listed. */
   readonly count: number;
-  /** Of level 2: kernel names and numbers. */
+  /** Of level 2: kernel names and numbers; "" for a free slot. */
   readonly text: string;
+  /** Index of the slot; -1 for what is none. */
+  readonly slot: number;
+}
+
+function slotIn(m: RingModel, queue: "sq" | "cq", id: string): number {
+  const entries = queue === "sq" ? m.ring!.sqEntries : m.ring!.cqEntries;
+  return slotOf(Number(id.split(":")[1]), entries);
 }
 
 function textOf(m: RingModel, id: string): string {
@@ -134,6 +167,7 @@ export function ringAriaRows(m: RingModel, focused: string, limit = 200): RingAr
       part,
       count,
       text: "",
+      slot: -1,
     });
     const at = ids.indexOf(focused);
     const from = at >= each ? at - each + 1 : 0;
@@ -145,7 +179,8 @@ export function ringAriaRows(m: RingModel, focused: string, limit = 200): RingAr
         setSize: ids.length,
         part,
         count: 0,
-        text: textOf(m, id),
+        text: isFree(m, id) ? "" : textOf(m, id),
+        slot: part === "sq" || part === "cq" ? slotIn(m, part, id) : -1,
       });
     });
   });

@@ -32,6 +32,7 @@ export interface Look {
   lo: number | null; // viewport in ranks
   hi: number | null;
   lang: string | null;
+  at?: string | null; // what has the focus in a ring's picture: "sq:5", "cq.tail"
 }
 
 export type Route =
@@ -50,6 +51,7 @@ export type Route =
   | { page: "claims"; section: string | null; lang: string | null };
 
 const name = /^[a-z0-9-]{1,64}$/; // of labs, steps and experiments
+const thing = /^[a-z.]{2,16}(:\w{1,10})?$/; // of a ring's picture
 const word = /^[A-Za-z0-9_-]{1,64}$/; // of metrics and sections
 
 /** langOf is the language that a link asks for. */
@@ -78,6 +80,8 @@ export function parseRoute(hash: string): Route {
     hi: number(params, "hi"),
     lang,
   };
+  const at = params.get("at");
+  if (at !== null && thing.test(at)) look.at = at;
   const [first = "", second = "", more] = path.split("/");
   if (first === "lab" && name.test(second) && more === undefined) {
     const step = params.get("step");
@@ -121,7 +125,7 @@ export function formatRoute(route: Route): string {
     if (route.page === "home") return withQuery("#/", params);
     return withQuery(route.page === "experiment" ? `#/experiment/${route.id}` : `#/${route.page}`, params);
   }
-  const { tab, fd, lo, hi, lang } = route.look;
+  const { tab, fd, lo, hi, lang, at } = route.look;
   if (route.page === "lab" && route.step) params.set("step", route.step);
   if (tab !== "tree" && tab !== "rings") params.set("tab", tab); // the first of their view
   if (fd !== null) params.set("fd", String(fd));
@@ -129,6 +133,7 @@ export function formatRoute(route: Route): string {
     params.set("lo", String(lo));
     params.set("hi", String(hi));
   }
+  if (at) params.set("at", at);
   if (lang) params.set("lang", lang);
   if (route.page === "watch") return withQuery(`#/${route.topic}`, params);
   if (route.learner) params.set("learner", route.learner);

@@ -2,7 +2,7 @@
 // by line, and what one should know of it.
 
 import { t, type Key } from "../../i18n/more";
-import { sees, type RingModel } from "../../model/uring";
+import { sees, slotOf, type RingModel } from "../../model/uring";
 import {
   bitNames,
   cqeFlagNames,
@@ -17,6 +17,7 @@ import {
   SQE_FLAGS,
   sqeText,
 } from "../../model/uringnames";
+import { isFree } from "../../scene/uringnav";
 import { shortTime } from "../../scene/uringtimeline";
 import { RequestFlag } from "../../wire/uring";
 
@@ -72,6 +73,16 @@ function cqeFlags(flags: number): { name: string; meaning: string }[] {
   });
 }
 
+function free(title: string, position: number, entries: number, note: Key): Description {
+  const slot = slotOf(position, entries);
+  return {
+    ...PLAIN,
+    title,
+    sub: t("ring.aria.free", { slot: String(slot) }),
+    notes: [t(note, { position: String(position) })],
+  };
+}
+
 /** describe tells of what stands at an id of the picture; null if it is gone. */
 export function describe(m: RingModel, id: string): Description | null {
   const ring = m.ring;
@@ -86,6 +97,7 @@ export function describe(m: RingModel, id: string): Description | null {
       if (!e) {
         if (rest === "pending" || rest === "taken")
           return { ...PLAIN, title: "SQ", notes: [t("ring.card.arc")] };
+        if (isFree(m, id)) return free("struct io_uring_sqe", n, ring.sqEntries, "ring.card.freesq");
         return { ...PLAIN, title: "struct io_uring_sqe", sub: `#${n}`, notes: [t("ring.card.unseen")] };
       }
       const bad = e.index >= ring.sqEntries;
@@ -113,6 +125,7 @@ export function describe(m: RingModel, id: string): Description | null {
       if (!e) {
         if (rest === "unread" || rest === "unpublished")
           return { ...PLAIN, title: "CQ", notes: [t("ring.card.arc")] };
+        if (isFree(m, id)) return free("struct io_uring_cqe", n, ring.cqEntries, "ring.card.freecq");
         return { ...PLAIN, title: "struct io_uring_cqe", sub: `#${n}`, notes: [t("ring.card.unseen")] };
       }
       const notes: string[] = [];

@@ -61,9 +61,10 @@ function stage() {
 }
 
 const oneNop = [
-  writeRingFrame({ sequence: 1, flags: 1, ring: ring() }),
+  writeRingFrame({ sequence: 1, flags: 1, time: 1_000_000, ring: ring() }),
   writeRingFrame({
     sequence: 2,
+    time: 1_100_000,
     ring: ring({ sqHead: 1, sqTail: 1, cqTail: 1 }),
     lives: [life(1, "submit", { op: 0 }), life(2, "complete", { op: 0 })],
   }),
@@ -100,6 +101,44 @@ describe("the stage of a ring", () => {
     expect(s.model.ring?.cqTail).toBe(1);
     s.setSlow(false);
     expect(s.model).toBe(s.newest);
+  });
+
+  test("shows the picture of the step it names where it skipped some, and reaches what it skipped", () => {
+    const { s, pass } = stage();
+    s.push(oneNop[0]!);
+    s.setSlow(true);
+    let seq = 0;
+    for (let i = 1; i <= 40; i++) {
+      const nop = { op: 0, request: i, userData: BigInt(i) };
+      s.push(
+        writeRingFrame({
+          sequence: i + 1,
+          time: 2_000_000 + i * 1_000_000,
+          ring: ring({ sqHead: i, sqTail: i, cqHead: i, cqTail: i, submitted: i, completed: i }),
+          lives: [
+            life(++seq, "submit", { ...nop, time: 2_000_000 }),
+            life(++seq, "complete", { ...nop, time: 2_000_000 }),
+          ],
+        }),
+      );
+      const told = s.told;
+      if (told?.kind === "reap") expect(s.model.ring!.cqHead).toBe(told.position + 1);
+      if (told?.kind === "queue") expect(s.model.ring!.sqTail).toBe(told.position + 1);
+      if (told?.kind === "life") {
+        const word = told.life.what === "submit" ? s.model.ring!.sqHead : s.model.ring!.cqTail;
+        expect(word).toBe(told.position + 1);
+      }
+    }
+    expect(s.ahead).toBe(64);
+    const skipped = Object.fromEntries(s.untold);
+    expect(skipped).toEqual({ queue: 24, submit: 24, complete: 24, reap: 24 });
+    for (let i = 0; i < 64; i++) s.storyStep(-1);
+    expect(s.ahead).toBe(128);
+    for (let i = 0; i < 128; i++) s.storyStep(1);
+    expect(s.model.ring!.cqHead).toBe(40);
+    pass(0);
+    s.setSlow(false);
+    expect(s.untold).toEqual([]);
   });
 
   test("steps back from live without having told slowly", () => {

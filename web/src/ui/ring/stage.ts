@@ -3,7 +3,7 @@
 // framework; RingStage.svelte gives it a canvas and a clock.
 
 import { between, EMPTY_RING, LifeLog, RingPast, RingStream, type RingModel } from "../../model/uring";
-import { Story, stepsBetween, type Step } from "../../model/uringstory";
+import { Story, Teller, type Skipped, type Step } from "../../model/uringstory";
 import { box, paint, targetAt, words, type Picture, type Target } from "../../scene/shapes";
 import { ShapeMotion } from "../../scene/shapetween";
 import type { Point } from "../../scene/types";
@@ -52,6 +52,9 @@ export class RingStage {
   held = false;
 
   private stream = new RingStream();
+  private teller = new Teller();
+  /** The picture that all that can be told leads to. */
+  private end: RingModel = EMPTY_RING;
   private readonly story = new Story();
   private readonly motion: ShapeMotion;
   private skippedBefore = 0;
@@ -93,6 +96,7 @@ export class RingStage {
     this.skippedBefore += this.stream.skipped;
     this.lostBefore += this.stream.lost;
     this.stream = new RingStream();
+    this.teller = new Teller();
     this.story.clear();
   }
 
@@ -103,17 +107,19 @@ export class RingStage {
     this.arrived = now;
     if (applied.needKey) this.env.key();
     this.log.add(applied.news, applied.model.time);
+    let jumped = false;
     if (!applied.problem) {
-      const steps = stepsBetween(applied.before, applied.model, applied.news);
+      const { steps, end } = this.teller.tell(applied.before, applied.model, applied.news);
+      this.end = end;
       const follow = !this.slow || !this.history.isLive;
-      this.story.add(steps, applied.model, follow);
+      jumped = this.story.add(steps, end, follow);
     }
     if (this.history.isLive) {
+      // In slow motion words and picture are of the same step, also where some were skipped.
       if (!this.slow) {
         this.pass(this.model, applied.model, applied.news, now);
         this.show(applied.model);
-      } else if (this.model.ring === null) this.show(applied.model);
-      else if (this.story.ahead === 0) this.show(this.story.current?.model ?? applied.model);
+      } else if (jumped || this.story.ahead === 0) this.show(this.story.current?.model ?? this.end);
     }
     this.env.dirty();
   }
@@ -177,7 +183,7 @@ export class RingStage {
     this.play = null;
     this.history.live();
     this.story.catchUp();
-    this.show(this.stream.model);
+    this.show(this.slow ? this.end : this.stream.model);
     this.env.dirty();
   }
 
@@ -217,8 +223,9 @@ export class RingStage {
     return this.slow ? this.story.ahead : 0;
   }
 
-  get untold(): number {
-    return this.story.skipped;
+  /** Steps that were skipped, by what they were. */
+  get untold(): readonly (readonly [Skipped, number])[] {
+    return [...this.story.skippedOf];
   }
 
   /** Slow motion tells what comes from now on; live again shows the newest at once. */
@@ -229,9 +236,8 @@ export class RingStage {
     if (!this.history.isLive) this.history.live();
     this.play = null;
     this.story.catchUp();
-    this.story.skipped = 0;
     this.steppedAt = this.env.now();
-    this.show(this.stream.model);
+    this.show(slow ? this.end : this.stream.model);
     this.env.dirty();
   }
 
@@ -250,7 +256,6 @@ export class RingStage {
     if (!this.slow) {
       this.slow = true;
       this.story.catchUp();
-      this.story.skipped = 0;
     }
     this.held = true;
     const told = n > 0 ? this.story.next() : this.story.previous();

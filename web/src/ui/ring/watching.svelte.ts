@@ -3,7 +3,7 @@
 
 import { t } from "../../i18n/more";
 import { EMPTY_RING, type RingModel } from "../../model/uring";
-import type { Step } from "../../model/uringstory";
+import type { Skipped, Step } from "../../model/uringstory";
 import { parseHeader } from "../../wire/header";
 import type { RequestError } from "../../net/client";
 import type { Detail, Message } from "../../net/messages";
@@ -38,7 +38,7 @@ export class RingWatching implements Frames, Timed {
   speed = $state(1);
   told = $state.raw<Step | null>(null);
   ahead = $state(0);
-  untold = $state(0);
+  untold = $state.raw<readonly (readonly [Skipped, number])[]>([]);
   comm = $state("");
   /** Raised with every publication: what is read from the stage is new. */
   tick = $state(0);
