@@ -138,8 +138,8 @@ func TestPrintResult(t *testing.T) {
 		Series: []experiment.SeriesResult{{
 			ID: "lo",
 			Variants: []experiment.VariantResult{
-				{ID: "old", Metrics: map[string]experiment.Summary{"cpu": {Median: 2, Spread: 0.1}, "calls": {Median: 1048576}}},
-				{ID: "new", Metrics: map[string]experiment.Summary{"cpu": {Median: 1.234, Spread: 0.2}}, Notes: []experiment.Warning{{Code: "copied", Text: "all of it"}}},
+				{ID: "old", Metrics: map[string]experiment.Summary{"cpu": {Values: []float64{1.8, 2, 2.2}, Median: 2, Low: 1.8, High: 2.2, Min: 1.8, Max: 2.2, Spread: 0.1}, "calls": {Median: 1048576}}},
+				{ID: "new", Metrics: map[string]experiment.Summary{"cpu": {Values: []float64{1, 1.234, 1.5}, Median: 1.234, Low: 1, High: 1.5, Min: 1, Max: 1.5, Spread: 0.2}}, Notes: []experiment.Warning{{Code: "copied", Text: "all of it"}}},
 			},
 			Comparisons: []experiment.Comparison{{Variant: "new", Metric: "cpu", Ratio: 0.617, Low: 0.5, High: 1.2, Why: "noise"}},
 		}},
@@ -152,8 +152,8 @@ func TestPrintResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"race: Which wins?", "over loopback (lo)", "CPU [s]", "old *", "2 ±10%", "1048576", "1.23 ±20%", "0.617 (0.5–1.2) noise", "new: copied: all of it",
-		"T1  holds in part (with 4 KiB)", "claim: It is faster.", "holds means: less CPU", "measured: so it is", "warning: others were busy",
+		"race: Which wins?", "over loopback (lo)", "cpu", "old *", "2.0 ±10%", "1048576", "1.2 ±20%", "0.62 (0.50–1.20) noise", "new: all of it",
+		"T1   holds in part (with 4 KiB)", "claim:       It is faster.", "holds means: less CPU", "measured:    so it is", "warning: others were busy",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())

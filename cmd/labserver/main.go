@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,14 +45,6 @@ var errTorn = errors.New("the snapshot is torn")
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
-
-// The main thread of a server stays in the namespaces that it began in: the
-// threads that go elsewhere end there, and the main thread cannot.
-func init() {
-	if len(os.Args) < 2 || os.Args[1] != "workload" {
-		runtime.LockOSThread()
-	}
-}
 
 func main() {
 	// A workload is this binary again. Nothing may come before it: what uses

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -12,11 +11,7 @@ import (
 // raiseLoopbackOf sets lo up in the network namespace of pid.
 func raiseLoopbackOf(pid int) error {
 	result := make(chan error)
-	go func() {
-		// Never unlocked: the thread, which has changed namespace, ends here.
-		runtime.LockOSThread()
-		result <- enterAndRaise(pid)
-	}()
+	apart(func() { result <- enterAndRaise(pid) })
 	if err := <-result; err != nil {
 		return fmt.Errorf("setting loopback up in the child's network namespace: %w", err)
 	}

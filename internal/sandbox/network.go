@@ -3,7 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -24,12 +23,10 @@ func NewNetwork() (*Network, error) {
 		err error
 	}
 	result := make(chan made)
-	go func() {
-		// Never unlocked: the thread, which has changed namespace, ends here.
-		runtime.LockOSThread()
+	apart(func() {
 		fd, err := makeNetwork()
 		result <- made{fd, err}
-	}()
+	})
 	m := <-result
 	if errors.Is(m.err, unix.EPERM) {
 		return nil, fmt.Errorf("making a network namespace: %w: it needs CAP_SYS_ADMIN; run as root", m.err)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -100,14 +99,12 @@ func (n *Network) inside(f func() error) error {
 		return errors.New("the network namespace has been closed")
 	}
 	result := make(chan error)
-	go func() {
-		// Never unlocked: the thread, which has changed namespace, ends here.
-		runtime.LockOSThread()
+	apart(func() {
 		if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
 			result <- fmt.Errorf("entering the network namespace: %w", err)
 			return
 		}
 		result <- f()
-	}()
+	})
 	return <-result
 }

@@ -1,6 +1,33 @@
 package sandbox
 
-import "runtime"
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// apart runs f on a thread that ends with it, so that f may leave it in another
+// namespace. It returns at once. The first thread of the process never takes
+// part: Go cannot end it, it would keep the namespace for ever, and it is the
+// one that /proc/PID/ns and /proc/self/net speak of.
+func apart(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			f() // never unlocked: the thread ends with the goroutine
+			return
+		}
+		// While this goroutine holds the first thread, no other is on it.
+		defer runtime.UnlockOSThread()
+		locked := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			close(locked)
+			f()
+		}()
+		<-locked
+	}()
+}
 
 // thread is one OS thread that lives as long as the Sandbox and is the parent
 // of all children. PR_SET_PDEATHSIG fires when the parent *thread* dies
@@ -13,13 +40,11 @@ type thread struct {
 
 func startThread() *thread {
 	t := &thread{work: make(chan func())}
-	go func() {
-		// Never unlocked: the thread ends with the goroutine.
-		runtime.LockOSThread()
+	apart(func() {
 		for f := range t.work {
 			f()
 		}
-	}()
+	})
 	return t
 }
 

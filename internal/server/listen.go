@@ -55,21 +55,12 @@ func listenProblem(addr string, port, tries int, err error) *Problem {
 	return problemf(CodeFailed, "", "listening on %s: %v", addr, err)
 }
 
-// owner says " by process 1234 (nginx)", or nothing if that cannot be seen. Both
-// tables that it reads may skip an entry while others come and go, so it looks
-// more than once.
+// owner says " by process 1234 (nginx)", or nothing if that cannot be seen. The
+// tables are those of this thread: the process's first thread, which /proc/net
+// would take, may be in the network namespace of a lab.
 func owner(port int) string {
-	for range 3 {
-		if by := lookForOwner(port); by != "" {
-			return by
-		}
-	}
-	return ""
-}
-
-func lookForOwner(port int) string {
 	inodes := make(map[string]bool)
-	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+	for _, file := range []string{"/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"} {
 		listeners(file, port, inodes)
 	}
 	if len(inodes) == 0 {
