@@ -2,6 +2,7 @@
 // the same ring, and what the ring puppet did.
 
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -191,6 +192,126 @@ describe("a ring", () => {
     await panel(page).getByRole("button", { name: "SQPOLL falls asleep" }).click();
     await ringShows(page, "an SQPOLL ring whose thread runs", (s) => s.threadState === "running");
     await ringShows(page, "asleep", (s) => s.threadState === "asleep");
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
+  it("tells an overflow to its end within 12 s, and never a state that was not", async () => {
+    const { page, errors } = await openPage(browser, server, { width: 1440, height: 900 });
+    await startRing(page);
+    const began = Date.now();
+    await panel(page).getByRole("button", { name: "Overflow on purpose" }).click();
+    const told: { sqHead: number; sqTail: number; cqHead: number; cqTail: number; overflow: number }[] = [];
+    await until(
+      "cq_overflow_list fills and empties as it is told",
+      async () => {
+        const s = await seenRing(page);
+        if (s && s.slow) told.push(s);
+        return told.some((t) => t.overflow === 1) && told.at(-1)!.overflow === 0;
+      },
+      Boolean,
+      20_000,
+    );
+    expect(Date.now() - began).toBeLessThan(12_500);
+    for (const [i, t] of told.entries()) {
+      expect(t.sqTail - t.sqHead).toBeGreaterThanOrEqual(0);
+      expect(t.cqTail - t.cqHead).toBeLessThanOrEqual(4);
+      expect(t.cqTail + t.overflow).toBeLessThanOrEqual(t.sqHead);
+      const p = told[i - 1] ?? t;
+      expect(t.sqHead).toBeGreaterThanOrEqual(p.sqHead);
+      expect(t.sqTail).toBeGreaterThanOrEqual(p.sqTail);
+      expect(t.cqTail).toBeGreaterThanOrEqual(p.cqTail);
+    }
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
+  // Angles of the hand of sq.tail, in slots of eight, as drawn while it moves.
+  const angles = (page: Page): Promise<number[]> =>
+    page.evaluate(
+      () =>
+        new Promise<number[]>((done) => {
+          const seen = new Set<number>();
+          const end = performance.now() + 1500;
+          const look = (): void => {
+            const shapes = window.__kernelvizRing?.picture()?.shapes ?? [];
+            const hand = shapes.find((x) => x.kind === "hand" && x.key === "sq.tail");
+            if (hand?.kind === "hand") seen.add(Math.round((hand.angle / (Math.PI / 4)) * 1000) / 1000);
+            if (performance.now() < end) requestAnimationFrame(look);
+            else done([...seen]);
+          };
+          look();
+        }),
+    );
+
+  it("moves nothing where motion is to be reduced: a hand is here, then there", async () => {
+    const { page, errors } = await openPage(browser, server, { width: 1440, height: 900 });
+    const between = async (): Promise<number> => {
+      await startRing(page);
+      const seen = angles(page);
+      await queue(page, "nop", 3);
+      const all = await seen;
+      expect(all).toContain(-2 + 3);
+      return all.filter((a) => !Number.isInteger(a)).length;
+    };
+    expect(await between()).toBeGreaterThan(0);
+    await page.emulateMedia({ reducedMotion: "reduce" });
+    await page.goto(`${server.origin}/#/`);
+    expect(await between()).toBe(0);
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
+  it("walks free slots too, and its link takes somebody else to the same", async () => {
+    const { page, errors } = await openPage(browser, server, { width: 1440, height: 900 });
+    const name = await startRing(page);
+    await queue(page, "nop", 1);
+    await ringShows(page, "pending", (s) => s.slots.length === 1);
+    await page.getByRole("tree").focus();
+    await page.keyboard.press("Home");
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("ArrowRight");
+    await page.getByRole("treeitem", { name: "Slot 2, free", selected: true }).waitFor({ state: "attached" });
+    await until("the link names it", () => Promise.resolve(page.url().includes("at=sq%3A2")));
+    const other = await openPage(browser, server, { width: 1440, height: 900 });
+    await other.page.goto(`${server.origin}/#/uring/${name}?at=sq%3A2`);
+    await other.page.locator('.card[data-thing="sq:2"]').waitFor();
+    expect([...errors, ...other.errors]).toEqual([]);
+    await other.page.context().close();
+    await page.context().close();
+  });
+
+  it("keeps the timeline as a picture, all rows of it", async () => {
+    const { page, errors } = await openPage(browser, server, { width: 1440, height: 900 });
+    await startRing(page);
+    await queue(page, "nop", 2);
+    await enter(page);
+    await ringShows(page, "done", (s) => s.cqTail === 2);
+    await page.getByRole("tab", { name: "Timeline" }).click();
+    await page.getByRole("button", { name: "Export" }).click();
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name: /SVG/ }).click(),
+    ]);
+    expect(download.suggestedFilename()).toMatch(/-timeline\.svg$/);
+    const svg = readFileSync(await download.path(), "utf8");
+    expect(svg).toContain("NOP #1");
+    expect(svg).toContain("NOP #2");
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
+  it("reads a ring whose memory cannot be mapped by BPF alone, and says so", async () => {
+    const { page, errors } = await openPage(browser, server, { width: 1440, height: 900 });
+    await startRing(page);
+    await panel(page).getByRole("button", { name: "New ring…" }).click();
+    await panel(page).getByText("NO_MMAP", { exact: true }).click();
+    await panel(page).getByRole("button", { name: "io_uring_setup" }).click();
+    await page.waitForURL(/#\/uring\/\d+:4/);
+    await queue(page, "nop", 2);
+    await enter(page);
+    await ringShows(page, "both done", (s) => s.cqTail === 2);
+    await page.getByText("BPF only", { exact: true }).waitFor();
     expect(errors).toEqual([]);
     await page.context().close();
   });

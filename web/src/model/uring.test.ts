@@ -263,7 +263,7 @@ describe("a story", () => {
 
   test("skips what comes faster than it can be told, and says how much", () => {
     const story = new Story(4, 8);
-    const step = { step: { kind: "many", count: 1 } as const, model: before };
+    const step = { step: { kind: "take", position: 0, count: 1 } as const, model: before };
     story.add([step], before, true);
     story.add(
       Array.from({ length: 10 }, () => step),

@@ -368,6 +368,19 @@ describe("a frame that is not one instant", () => {
   });
 });
 
+test("frames that are too much for steps are one while they wait", () => {
+  const story = new Story();
+  const many = (count: number): Told => ({
+    step: { kind: "many", count },
+    model: ringModel({ sequence: count }),
+  });
+  story.add([many(300)], many(300).model, true);
+  for (const n of [400, 500, 600]) story.add([many(n)], many(n).model, false);
+  expect(story.ahead).toBe(1);
+  expect(story.next()).toMatchObject({ step: { count: 1500 }, model: { sequence: 600 } });
+  expect(story.skipped).toBe(0);
+});
+
 test("a CQE with F_MORE leaves its request where it waits, whatever the frame says", () => {
   const teller = new Teller();
   const armed = request(1, { op: 13, where: "armed", flags: 1 });

@@ -546,7 +546,7 @@ export class Story {
    * True if the step that is to be shown is another now.
    */
   add(steps: readonly Told[], after: RingModel, follow: boolean): boolean {
-    this.told.push(...steps);
+    for (const t of steps) this.append(t);
     const last = this.told.at(-1);
     // What changed without a step (a thread, a counter) belongs to the newest picture.
     if (steps.length === 0 && last && last.model.generation === after.generation) {
@@ -570,6 +570,15 @@ export class Story {
       this.cursor -= drop;
     }
     return jumped;
+  }
+
+  // At full speed frame after frame is too much: those that wait are one step.
+  private append(t: Told): void {
+    const last = this.told.at(-1);
+    if (t.step.kind === "many" && last?.step.kind === "many" && this.ahead > 0) {
+      this.told.pop();
+      this.told.push({ step: { kind: "many", count: last.step.count + t.step.count }, model: t.model });
+    } else this.told.push(t);
   }
 
   /** The next step; null if there is none yet. */

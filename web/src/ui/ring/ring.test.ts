@@ -4,6 +4,8 @@ import type { PuppetRing } from "../../net/ring";
 import { parseMessage } from "../../net/messages";
 import { life, request, ring, ringModel, sqe, writeRingFrame } from "../../testing/rings";
 import type { RingWords } from "../../scene/uring";
+import { ringAriaRows } from "../../scene/uringnav";
+import { Seen } from "../../wire/uring";
 import { describe as tellOf, setupFlags } from "./describe";
 import { ringCommand } from "./keys";
 import { cannot, completeFlags, fdsFor, flagsClash, presetNames, presets } from "./panel";
@@ -101,6 +103,38 @@ describe("the stage of a ring", () => {
     expect(s.model.ring?.cqTail).toBe(1);
     s.setSlow(false);
     expect(s.model).toBe(s.newest);
+  });
+
+  test("of a ring that only fdinfo tells of says what is unknown, and tells by the counters", () => {
+    const seen = Seen.heads | Seen.cached; // no lists, no lives, no overflow
+    const { s, pass } = stage();
+    const counters = { sqHead: 2, sqTail: 3, cqTail: 2, submitted: 0, completed: 0 };
+    s.push(writeRingFrame({ sequence: 1, flags: 1, ring: ring({ seen, inFlight: -1 }) }));
+    s.setSlow(true);
+    s.push(writeRingFrame({ sequence: 2, ring: ring({ seen, inFlight: -1, ...counters }) }));
+    const lines: string[] = [];
+    while (s.ahead > 0) {
+      pass(STEP_MS);
+      lines.push(s.told!.kind);
+      const ids = s.picture!.targets.map((t) => t.id);
+      for (const id of ids) {
+        s.focus(id);
+        expect(tellOf(s.model, id)).not.toBeNull();
+        expect(tell(s.told!, s.model).text).not.toBe("");
+      }
+      expect(ringAriaRows(s.model, ids[0] ?? "").length).toBeGreaterThan(4);
+    }
+    expect(lines).toEqual(["queue", "queue", "take", "post", "post", "queue"]);
+    const pending = s.picture!.shapes.filter((x) => x.kind === "sector" && x.key === "sq:2");
+    expect(pending).toMatchObject([{ hatch: "rising", dash: true }]);
+    expect(s.find(1n)).toBe(false);
+    // Not even the heads: nothing is walked to that may not be there.
+    s.setSlow(false);
+    s.push(writeRingFrame({ sequence: 3, ring: ring({ seen: 0, inFlight: -1 }) }));
+    expect(s.picture!.targets.some((t) => t.id.startsWith("sq:"))).toBe(false);
+    s.focus("");
+    s.walk("first");
+    expect(s.focused).toBe("");
   });
 
   test("shows the picture of the step it names where it skipped some, and reaches what it skipped", () => {

@@ -119,7 +119,13 @@ export class RingWatching implements Frames, Timed {
 
   private dirty(): void {
     this.draw();
-    const wait = this.publishedAt + publishEveryMs - performance.now();
+    let wait = this.publishedAt + publishEveryMs - performance.now();
+    // The words of a step come with its picture.
+    if (this.stage.told !== this.told) {
+      if (this.trailing) clearTimeout(this.trailing);
+      this.trailing = null;
+      wait = 0;
+    }
     this.trailing ??= setTimeout(() => this.publish(), Math.max(0, wait));
   }
 
