@@ -6,6 +6,8 @@ describe("route", () => {
     ["#/", { page: "home", lang: null }],
     ["#/?lang=zh", { page: "home", lang: "zh" }],
     ["#/epoll/4211:3", { page: "watch", topic: "epoll/4211:3", look: plainLook }],
+    ["#/uring/7:3?at=sq%3A5", { page: "watch", topic: "uring/7:3", look: { ...plainLook, at: "sq:5" } }],
+    ["#/uring/7:3?at=cq.tail", { page: "watch", topic: "uring/7:3", look: { ...plainLook, at: "cq.tail" } }],
     [
       "#/epoll/4211:3?tab=table&fd=37&lo=1024&hi=2048&lang=zh",
       {
