@@ -79,6 +79,7 @@ type StepState struct {
 	Stale      bool        `json:"stale"`
 	Late       bool        `json:"late"`
 	Shown      int         `json:"shown"`
+	More       bool        `json:"more"` // another hint can be shown now
 	Hints      []HTML      `json:"hints"`
 	Prediction *Prediction `json:"prediction"`
 	Said       string      `json:"said"`
@@ -419,23 +420,36 @@ func (r *Run) Hint(step string, f kernelviz.Facts) error {
 	case !s.opened:
 		return fmt.Errorf("step %q is not open yet", step)
 	}
-	env := r.env(f, nil)
-	if s.before != nil {
-		env["before"] = s.before
+	i := r.nextHint(s, f)
+	if i < 0 {
+		return fmt.Errorf("step %q has no more hints now", step)
 	}
+	s.shown = append(s.shown, i)
+	return nil
+}
+
+// nextHint is the index of the first hint that was not shown and is offered
+// now; -1 if there is none.
+func (r *Run) nextHint(s *stepRun, f kernelviz.Facts) int {
+	var env map[string]any
 	for i, h := range s.step.Hints {
 		if s.hasShown(i) {
 			continue
 		}
-		if h.when != nil {
-			if offered, err := h.when.holds(env); err != nil || !offered {
-				continue
+		if h.when == nil {
+			return i
+		}
+		if env == nil {
+			env = r.env(f, nil)
+			if s.before != nil {
+				env["before"] = s.before
 			}
 		}
-		s.shown = append(s.shown, i)
-		return nil
+		if offered, err := h.when.holds(env); err == nil && offered {
+			return i
+		}
 	}
-	return fmt.Errorf("step %q has no more hints now", step)
+	return -1
 }
 
 func (s *stepRun) hasShown(i int) bool {
@@ -483,7 +497,7 @@ func (r *Run) Steps() []StepState {
 		st := StepState{
 			ID: s.step.ID, State: s.state(), Holds: s.holds, Late: s.late && !s.done, Said: s.said,
 			Stale: s.armed && !s.done && s.holds && !s.unheld && s.step.Check.Kind == KindEdge,
-			Shown: len(s.shown), Hints: make([]HTML, 0, len(s.shown)),
+			Shown: len(s.shown), More: s.opened && !s.done && r.nextHint(s, r.facts) >= 0, Hints: make([]HTML, 0, len(s.shown)),
 		}
 		for _, i := range s.shown {
 			st.Hints = append(st.Hints, s.step.Hints[i].text)

@@ -411,6 +411,13 @@ func TestHints(t *testing.T) {
 	if err := r.Hint("grow", nodes(3)); err == nil {
 		t.Error("a hint that does not apply is offered")
 	}
+	for n, want := range map[int]bool{3: false, 41: true} {
+		r.Observe(nodes(n))
+		if st := r.Steps()[0]; st.State != StateDone && st.More != want {
+			t.Errorf("with %d nodes another hint is offered: %v, want %v", n, st.More, want)
+		}
+	}
+	r.Observe(nodes(3))
 	more(41, "<p>First ", "<p>Last h", "<p>More t")
 	if err := r.Hint("grow", nodes(41)); err == nil {
 		t.Error("there is one hint more than there are")

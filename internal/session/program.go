@@ -91,6 +91,8 @@ func (s *Session) layOutCode(ctx context.Context) error {
 // to the learner, who may have put anything in its place: it is made anew and
 // no link is followed.
 func (s *Session) layOut(name, text string) error {
+	s.laying.Lock()
+	defer s.laying.Unlock()
 	path := filepath.Join(s.dir, name)
 	if err := os.RemoveAll(path); err != nil {
 		return err

@@ -49,6 +49,7 @@ type Session struct {
 	loops  sync.WaitGroup
 
 	saving sync.Mutex // held while the store is written; before mu
+	laying sync.Mutex // held while a file of the learner's code is written
 
 	mu        sync.Mutex
 	followers int

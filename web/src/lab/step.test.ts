@@ -38,6 +38,7 @@ const at = (state: StepState["state"], more: Partial<StepState> = {}): StepState
   stale: false,
   late: false,
   shown: 0,
+  more: false,
   hints: [],
   prediction: null,
   said: "",
@@ -145,7 +146,7 @@ describe("a step", () => {
   });
 
   it("gives hints one by one", async () => {
-    const { onhint, rerender } = show(at("open"));
+    const { onhint, rerender } = show(at("open", { more: true }));
     await fireEvent.click(button("Show a hint"));
     expect(onhint).toHaveBeenCalledOnce();
     await rerender({ state: at("open", { shown: 1, hints: [say("<p>Look at the uncle.</p>")] }) });

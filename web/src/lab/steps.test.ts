@@ -10,6 +10,7 @@ const state = (id: string, s: StepState["state"], more: Partial<StepState> = {})
   stale: false,
   late: false,
   shown: 0,
+  more: false,
   hints: [],
   prediction: null,
   said: "",
@@ -92,10 +93,10 @@ it("lets nobody act before the question is answered", () => {
 });
 
 it("offers hints while there are some and the step is not done", () => {
-  expect(hintsLeft(step(), state("a", "predict", { shown: 1 }))).toBe(true);
-  expect(hintsLeft(step(), state("a", "open", { shown: 2 }))).toBe(false);
-  expect(hintsLeft(step(), state("a", "done"))).toBe(false);
-  expect(hintsLeft(step(), state("a", "locked"))).toBe(false);
+  expect(hintsLeft(state("a", "predict", { more: true }))).toBe(true);
+  expect(hintsLeft(state("a", "open", { more: false }))).toBe(false);
+  expect(hintsLeft(state("a", "done", { more: true }))).toBe(false);
+  expect(hintsLeft(state("a", "locked", { more: true }))).toBe(false);
 });
 
 it("names choices by letters", () => expect([0, 1, 25].map(letter)).toEqual(["A", "B", "Z"]));

@@ -74,6 +74,6 @@ export function letter(i: number): string {
 }
 
 /** hintsLeft tells whether another hint can be asked for. */
-export function hintsLeft(step: Step, state: StepState): boolean {
-  return state.state === "open" || state.state === "predict" ? state.shown < step.hints : false;
+export function hintsLeft(state: StepState): boolean {
+  return (state.state === "open" || state.state === "predict") && state.more;
 }

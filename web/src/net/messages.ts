@@ -128,6 +128,7 @@ const stepState = obj({
   stale: or(bool, false),
   late: or(bool, false),
   shown: or(num, 0),
+  more: or(bool, false),
   hints: list(texts.html),
   prediction: or(
     obj({
