@@ -113,10 +113,10 @@ describe("the picture of a ring", () => {
   ])("keeps everything within %d × %d", (width, height) => {
     const l = layoutRing(width, height, 8, 16);
     expect(l.sq.cx - l.sq.r1).toBeGreaterThan(0);
-    expect(l.cq.cx + l.cq.r1).toBeLessThan(width);
+    expect(l.cq.cx + l.cq.r1).toBeLessThan(l.width);
     expect(l.kernel.x).toBeGreaterThan(l.sq.cx + l.sq.r1);
     expect(l.kernel.x + l.kernel.w).toBeLessThan(l.cq.cx - l.cq.r1);
-    expect(l.kernel.y + l.kernel.h).toBeLessThanOrEqual(height);
+    expect(l.kernel.y + l.kernel.h).toBeLessThanOrEqual(l.height);
   });
 
   test("has a target under each slot and token", () => {

@@ -3,7 +3,7 @@
 // hand is the lesson. What the tier does not see is hatched, with "?".
 import { fillOf, plus, sees, slotOf, type Fill, type RingModel } from "../model/uring";
 import { bitNames, dataShort, opFamily, opShort, SETUP_FLAGS, type OpFamily } from "../model/uringnames";
-import { RequestFlag, type CQE, type Place, type Request, type Ring, type SQE } from "../wire/uring";
+import { RequestFlag, type CQE, type Request, type Ring, type SQE } from "../wire/uring";
 import {
   box,
   line,
@@ -11,22 +11,31 @@ import {
   sector,
   TAU,
   words,
+  type Hand,
   type Hatch,
   type Picture,
   type Shape,
   type Target,
   type Tone,
+  type Words,
 } from "./shapes";
 import { grouped, monoWidth, sansWidth } from "./text";
 import type { Point, Rect } from "./types";
+import { fitting, meet, scaleShape, scaleTarget, textRect } from "./uringfit";
+import {
+  LANES,
+  lanePoint,
+  layoutRing,
+  MOST_SLOTS,
+  onScreen,
+  type LaneName,
+  type RingLayout,
+  type RingPlace,
+} from "./uringlayout";
 
-/** Rings of at most this many entries are drawn slot by slot. */
-export const MOST_SLOTS = 64;
+export { LANES, lanePoint, layoutRing, MOST_SLOTS, onScreen };
+export type { LaneName, RingLayout, RingPlace };
 
-const PAD = 20;
-const TOP = 14;
-const APP_H = 44;
-const LEGEND = 20; // px a line
 const TOKEN_H = 22;
 /** Slots stand with a hair of paper between them. */
 const GAP = 0.012;
@@ -53,17 +62,22 @@ export interface RingWords {
   broken: string;
   waits: string;
   inFlight: string;
+  /** The same in less, for where the first does not fit. */
+  brief: BriefWords;
 }
 
-/** Lanes of the kernel side, from the top: what follows on another stands under it. */
-export const LANES = [
-  "submitted",
-  "armed",
-  "taskwork",
-  "timeout",
-  "punted",
-] as const satisfies readonly Place[];
-export type LaneName = (typeof LANES)[number];
+export interface BriefWords {
+  appWrites: string;
+  kernelWrites: string;
+  writesSQ: string;
+  readsCQ: string;
+  unknown: string;
+  lanes: Record<LaneName, string>;
+  lost: string;
+  enters: string;
+  broken: string;
+  waits: string;
+}
 
 export interface RingSceneOptions {
   readonly width: number;
@@ -77,80 +91,6 @@ export interface RingSceneOptions {
   readonly waitsFor?: number;
 }
 
-/** Where one ring stands. */
-export interface RingPlace {
-  readonly cx: number;
-  readonly cy: number;
-  readonly r0: number;
-  readonly r1: number;
-  readonly entries: number;
-  /** Left edge and width of its column. */
-  readonly x: number;
-  readonly w: number;
-}
-
-export interface RingLayout {
-  readonly sq: RingPlace;
-  readonly cq: RingPlace;
-  readonly app: Rect;
-  readonly kernel: Rect;
-  readonly lanes: Readonly<Record<LaneName, Rect>>;
-  readonly thread: Rect;
-  readonly tray: Rect;
-  readonly legendY: number;
-}
-
-function within(v: number, lo: number, hi: number): number {
-  return Math.max(lo, Math.min(v, hi));
-}
-
-/** Where everything stands in a picture of that size; nothing depends on what is in the rings. */
-export function layoutRing(width: number, height: number, sqEntries: number, cqEntries: number): RingLayout {
-  const colW = within(width * 0.3, 150, 460);
-  const legendH = 4 * LEGEND + 10;
-  const ringTop = TOP + APP_H + 30;
-  const room = height - 10 - legendH - ringTop;
-  const r1 = within(Math.min(colW / 2 - 30, room / 2 - 26), 44, 230);
-  const r0 = r1 * 0.58;
-  const cy = ringTop + 24 + Math.max(r1, (room - 40) / 2);
-  const sqX = PAD;
-  const cqX = width - PAD - colW;
-  const at = (x: number, entries: number): RingPlace => ({
-    cx: x + colW / 2,
-    cy,
-    r0,
-    r1,
-    entries,
-    x,
-    w: colW,
-  });
-  const kernel = {
-    x: sqX + colW + 14,
-    y: TOP + APP_H + 26,
-    w: Math.max(120, cqX - 14 - (sqX + colW + 14)),
-    h: height - 12 - (TOP + APP_H + 26),
-  };
-  const headH = 56; // its name, and the thread or who enters
-  const laneH = (kernel.h - headH - 10) / LANES.length;
-  const lanes = Object.fromEntries(
-    LANES.map((name, i) => [
-      name,
-      { x: kernel.x + 10, y: kernel.y + headH + i * laneH, w: kernel.w - 20, h: laneH },
-    ]),
-  ) as Record<LaneName, Rect>;
-  const legendY = cy + r1 + 44;
-  return {
-    sq: at(sqX, sqEntries),
-    cq: at(cqX, cqEntries),
-    app: { x: PAD, y: TOP, w: width - 2 * PAD, h: APP_H },
-    kernel,
-    lanes,
-    thread: { x: kernel.x + 10, y: kernel.y + 28, w: kernel.w - 20, h: 22 },
-    tray: { x: cqX + 4, y: legendY + 2 * LEGEND + 2, w: colW - 8, h: 28 },
-    legendY,
-  };
-}
-
 /** The angle at which the slot of a counter's value begins: slot 0 at twelve o'clock, clockwise. */
 export function angleOf(position: number, entries: number): number {
   return -Math.PI / 2 + (TAU * slotOf(position, entries)) / Math.max(1, entries);
@@ -161,12 +101,6 @@ export function slotPoint(r: RingPlace, position: number): Point {
   const a = angleOf(position, r.entries) + Math.PI / Math.max(1, r.entries);
   const mid = (r.r0 + r.r1) / 2;
   return { x: r.cx + Math.cos(a) * mid, y: r.cy + Math.sin(a) * mid };
-}
-
-/** The middle of a lane, where what passes it without staying is seen. */
-export function lanePoint(l: RingLayout, name: LaneName): Point {
-  const r = l.lanes[name];
-  return { x: r.x + r.w / 2, y: r.y + Math.min(r.h - 14, 34) };
 }
 
 const FAMILY: Record<OpFamily, { tone: Tone; hatch: Hatch }> = {
@@ -198,15 +132,30 @@ interface Frame {
   o: RingSceneOptions;
   shapes: Shape[];
   targets: Target[];
+  /** Words that are drawn last, and only where there is room for them. */
+  later: (() => void)[];
+  /** The room of the words in the first `measured` shapes. */
+  taken: Rect[];
+  measured: number;
 }
 
-/** Words that would run over their place end in "…". */
-function fitted(text: string, width: number, size: number, font: "mono" | "sans" = "sans"): string {
-  const measure = font === "mono" ? monoWidth : sansWidth;
-  if (measure(text, size) <= width) return text;
-  let cut = text;
-  while (cut.length > 1 && measure(`${cut}…`, size) > width) cut = cut.slice(0, -1);
-  return cut.length > 1 ? `${cut}…` : "";
+/** Draws words of the second rank, if their place is still free. */
+function ifFree(f: Frame, ...all: Words[]): boolean {
+  for (const s of f.shapes.slice(f.measured)) {
+    const r = textRect(s);
+    if (r) f.taken.push(r);
+  }
+  f.measured = f.shapes.length;
+  const free = all.every((w) => {
+    const r = textRect(w);
+    return !r || (within(f, r) && !f.taken.some((t) => meet(t, r)));
+  });
+  if (free) f.shapes.push(...all);
+  return free;
+}
+
+function within(f: Frame, r: Rect): boolean {
+  return r.x >= 0 && r.y >= 0 && r.x + r.w <= f.l.width && r.y + r.h <= f.l.height;
 }
 
 // ---- the rings ----
@@ -258,24 +207,24 @@ function slotShape(f: Frame, r: RingPlace, s: Slot): void {
   const arc = ((r.r0 + r.r1) / 2) * (TAU / n);
   const depth = r.r1 - r.r0;
   const room = Math.max(Math.min(arc, depth * 1.5), arc * 0.9);
-  const lines = s.label.filter((t) => t !== "").slice(0, depth >= 34 && arc >= 30 ? 2 : 1);
   const size = arc >= 44 ? 11 : 9.5;
-  const fits = lines.filter((t) => monoWidth(t, size) <= room - 3);
-  fits.forEach((t, i) => {
-    f.shapes.push(
-      words({
-        key: `${s.id}/label${i}`,
-        x: mid.x,
-        y: mid.y + (i - (fits.length - 1) / 2) * (size + 2),
-        text: t,
-        size,
-        font: "mono",
-        weight: i === 0 ? 600 : 400,
-        tone: i === 0 ? s.tone : "ink",
-        align: "middle",
-      }),
-    );
-  });
+  const fits = s.label.filter((t) => t !== "" && monoWidth(t, size) <= room - 3);
+  const line = (t: string, i: number, of: number): Words =>
+    words({
+      key: `${s.id}/label${i}`,
+      x: mid.x,
+      y: mid.y + (i - (of - 1) / 2) * (size + 2),
+      text: t,
+      size,
+      font: "mono",
+      weight: i === 0 ? 600 : 400,
+      tone: i === 0 ? s.tone : "ink",
+      align: "middle",
+    });
+  const both = depth >= 34 && arc >= 30 && fits.length > 1;
+  if (!both || !ifFree(f, ...fits.map((t, i) => line(t, i, fits.length)))) {
+    if (fits[0] !== undefined) ifFree(f, line(fits[0], 0, 1));
+  }
   f.targets.push({
     id: s.id,
     x: mid.x,
@@ -329,18 +278,17 @@ function track(f: Frame, r: RingPlace, known: boolean): void {
     const a = angleOf(i, n) + Math.PI / n;
     const rr = r.r0 + 7;
     if (n > 16 && i % 4 !== 0) continue;
-    f.shapes.push(
-      words({
-        x: r.cx + Math.cos(a) * rr,
-        y: r.cy + Math.sin(a) * rr,
-        text: String(i),
-        size: 8.5,
-        font: "mono",
-        tone: "soft",
-        align: "middle",
-        alpha: 0.75,
-      }),
-    );
+    const number = words({
+      x: r.cx + Math.cos(a) * rr,
+      y: r.cy + Math.sin(a) * rr,
+      text: String(i),
+      size: 8.5,
+      font: "mono",
+      tone: "soft",
+      align: "middle",
+      alpha: 0.75,
+    });
+    f.later.push(() => ifFree(f, number));
   }
 }
 
@@ -384,19 +332,18 @@ function arc(
   const mid = (r.r0 + r.r1) / 2;
   const am = a0 + span / 2;
   const p = { x: r.cx + Math.cos(am) * mid, y: r.cy + Math.sin(am) * mid };
-  f.shapes.push(
-    words({
-      key: `${id}/count`,
-      ...p,
-      text: grouped(count),
-      size: 11,
-      font: "mono",
-      weight: 600,
-      tone: look.tone,
-      align: "middle",
-      clear: true,
-    }),
-  );
+  const exact = words({
+    key: `${id}/count`,
+    ...p,
+    text: grouped(count),
+    size: 11,
+    font: "mono",
+    weight: 600,
+    tone: look.tone,
+    align: "middle",
+    clear: true,
+  });
+  f.later.push(() => ifFree(f, exact));
   f.targets.push({ id, ...p, r: 12, area: { kind: "sector", ...at } });
   if (f.o.focused === id || f.o.hovered === id) mark(f, { ...at, focused: f.o.focused === id });
 }
@@ -445,10 +392,9 @@ function handsOf(
     kernelWord: string;
   },
 ): void {
-  const wide = r.r1 >= 62;
   const reach = r.r1 - r.r0 - 4;
-  const common = { cx: r.cx, cy: r.cy, kind: "hand", alpha: 1, size: 10 } as const;
-  f.shapes.push({
+  const common = { cx: r.cx, cy: r.cy, kind: "hand", alpha: 1, size: 10, label: "" } as const;
+  const kernel: Hand = {
     ...common,
     key: names.kernel,
     angle: angleOf(names.kernelAt, r.entries),
@@ -457,9 +403,8 @@ function handsOf(
     side: -1,
     filled: false,
     tone: "wait",
-    label: wide && r.r0 > 66 ? names.kernelWord : "",
-  });
-  f.shapes.push({
+  };
+  const app: Hand = {
     ...common,
     key: names.app,
     angle: angleOf(names.appAt, r.entries),
@@ -468,17 +413,34 @@ function handsOf(
     side: 1,
     filled: true,
     tone: "accent",
-    label: names.appWord,
+  };
+  f.shapes.push(kernel, app);
+  // In small pictures the counters say which hand is whose.
+  if (f.l.form === "short" || f.l.scale < 1) return;
+  f.later.push(() => {
+    label(f, app, names.appWord);
+    if (r.r0 > 66) label(f, kernel, names.kernelWord);
   });
 }
 
-function hub(f: Frame, r: RingPlace, name: string, count: string, word: string): void {
+/** Names a hand at its base, if nothing else is written there. */
+function label(f: Frame, hand: Hand, text: string): void {
+  const named = { ...hand, label: text };
+  const own = textRect(named);
+  if (!own || !within(f, own)) return;
+  if (f.shapes.some((s) => s !== hand && meet(textRect(s) ?? NOWHERE, own))) return;
+  f.shapes[f.shapes.indexOf(hand)] = named;
+}
+
+const NOWHERE: Rect = { x: -1e6, y: 0, w: 0, h: 0 };
+
+function hub(f: Frame, r: RingPlace, name: string, count: string, saying: readonly string[]): void {
   f.shapes.push(
     words({
       x: r.cx,
-      y: r.cy - 17,
+      y: r.cy - Math.min(17, r.r0 * 0.62),
       text: name,
-      size: 11,
+      size: Math.min(11, r.r0 * 0.45),
       font: "mono",
       weight: 600,
       tone: "soft",
@@ -489,7 +451,7 @@ function hub(f: Frame, r: RingPlace, name: string, count: string, word: string):
       x: r.cx,
       y: r.cy + 1,
       text: count,
-      size: r.r0 > 50 ? 22 : 16,
+      size: Math.min(r.r0 > 50 ? 22 : 16, (1.7 * r.r0) / (0.6 * count.length)),
       font: "mono",
       weight: 600,
       tone: "ink",
@@ -498,7 +460,7 @@ function hub(f: Frame, r: RingPlace, name: string, count: string, word: string):
     words({
       x: r.cx,
       y: r.cy + 19,
-      text: r.r0 > 40 ? fitted(word, r.r0 * 1.6, 10.5) : "",
+      text: fitting(saying, r.r0 * 1.6, 10.5),
       size: 10.5,
       tone: "soft",
       align: "middle",
@@ -506,16 +468,22 @@ function hub(f: Frame, r: RingPlace, name: string, count: string, word: string):
   );
 }
 
-/** A line under a ring: a hand's sign, its name, its value, and who writes it. */
+function ofAll(word: string, entries: number): string[] {
+  return [`${word} / ${grouped(entries)}`, `/ ${grouped(entries)}`];
+}
+
+/** A line under a ring, or beside it: a hand's sign, its name, its value, and who writes it. */
 function legend(
   f: Frame,
   r: RingPlace,
   row: number,
-  at: { name: string; value: string; writer: string; tone: Tone; filled: boolean; id: string },
+  at: { name: string; value: string; writers: string[]; tone: Tone; filled: boolean; id: string },
 ): void {
-  const y = f.l.legendY + row * LEGEND;
-  const x = r.x + 4;
-  const side = 7;
+  const c = r.counters;
+  // Where name and value do not fit in one line, the value stands under the name.
+  const tall = tallCounters(f, r);
+  const y = c.y + row * f.l.line * (tall ? 1.6 : 1) - (tall ? f.l.line * 1.2 : 0);
+  const x = c.x;
   f.shapes.push({
     kind: "hand",
     key: "",
@@ -526,29 +494,30 @@ function legend(
     r: 4,
     reach: 0,
     side: -1,
-    size: side,
+    size: 7,
     filled: at.filled,
     tone: at.tone,
     label: "",
   });
-  const nameW = monoWidth(at.name, 11.5);
-  const valueX = x + 18 + nameW + 8;
+  const valueX = tall ? x + 18 : x + 18 + monoWidth(at.name, 11.5) + 8;
   const valueW = monoWidth(at.value, 11.5);
   f.shapes.push(
     words({ x: x + 18, y, text: at.name, size: 11.5, font: "mono", weight: 600, tone: at.tone }),
-    words({ x: valueX, y, text: at.value, size: 11.5, font: "mono", tone: "ink" }),
+    words({ x: valueX, y: tall ? y + 13 : y, text: at.value, size: 11.5, font: "mono", tone: "ink" }),
   );
-  const writer = fitted(at.writer, r.x + r.w - (valueX + valueW + 10), 11.5);
+  const writer = tall ? "" : fitting(at.writers, c.x + c.w - (valueX + valueW + 10), 11.5);
   if (writer) f.shapes.push(words({ x: valueX + valueW + 10, y, text: writer, size: 11.5, tone: "soft" }));
-  f.targets.push({
-    id: at.id,
-    x: x + 40,
-    y,
-    r: 10,
-    area: { kind: "box", x, y: y - LEGEND / 2, w: r.w - 8, h: LEGEND },
-  });
+  const area = { x, y: y - f.l.line / 2, w: c.w - 4, h: f.l.line + (tall ? 11 : 0) };
+  f.targets.push({ id: at.id, x: x + 40, y, r: 10, area: { kind: "box", ...area } });
   if (f.o.focused === at.id || f.o.hovered === at.id)
-    outlineBox(f, { x: x - 3, y: y - LEGEND / 2, w: r.w - 4, h: LEGEND }, at.id);
+    outlineBox(f, { ...area, x: x - 3, w: area.w + 4 }, at.id);
+}
+
+/** The counters of a ring are too long for one line each. */
+function tallCounters(f: Frame, r: RingPlace): boolean {
+  return (
+    f.l.form === "short" && r.counters.w < 18 + monoWidth("sq.tail", 11.5) + 8 + monoWidth("4294967295", 11.5)
+  );
 }
 
 function outlineBox(f: Frame, r: Rect, id: string): void {
@@ -562,6 +531,13 @@ function submissionRing(f: Frame): void {
   const heads = sees(ring, "heads");
   const w = o.words;
   track(f, r, heads && !fill.sqBroken);
+  hub(
+    f,
+    r,
+    "SQ",
+    heads && !fill.sqBroken ? grouped(fill.pending) : "?",
+    heads ? ofAll(w.pending, ring.sqEntries) : [w.unknown, w.brief.unknown],
+  );
   // Of a queue that holds more than it has entries no slot is to be believed.
   const pending = fill.sqBroken ? 0 : fill.pending;
   if (heads) {
@@ -588,18 +564,11 @@ function submissionRing(f: Frame): void {
       kernelWord: "head",
     });
   }
-  hub(
-    f,
-    r,
-    "SQ",
-    heads && !fill.sqBroken ? grouped(fill.pending) : "?",
-    heads ? `${w.pending} / ${grouped(ring.sqEntries)}` : w.unknown,
-  );
   legend(f, r, 0, {
     id: "sq.tail",
     name: "sq.tail",
     value: heads ? String(ring.sqTail) : "?",
-    writer: w.appWrites,
+    writers: [w.appWrites, w.brief.appWrites],
     tone: "accent",
     filled: true,
   });
@@ -607,51 +576,57 @@ function submissionRing(f: Frame): void {
     id: "sq.head",
     name: "sq.head",
     value: heads ? String(ring.sqHead) : "?",
-    writer: w.kernelWrites,
+    writers: [w.kernelWrites, w.brief.kernelWrites],
     tone: "wait",
     filled: false,
   });
-  const y = f.l.legendY + 2 * LEGEND;
-  const cached = sees(ring, "cached");
-  f.shapes.push(
-    words({
-      x: r.x + 22,
-      y,
-      text: fitted(`cached_sq_head ${cached ? ring.cachedSQHead : "?"}`, r.w - 24, 11.5, "mono"),
-      size: 11.5,
-      font: "mono",
-      tone: cached && ring.cachedSQHead !== ring.sqHead ? "ink" : "soft",
-    }),
-    words({
-      x: r.x + 22,
-      y: y + LEGEND,
-      text: fitted(
-        `sq_dropped ${heads ? grouped(ring.sqDropped) : "?"}${ring.sqDropped > 0 ? ` · ${w.dropped}` : ""}`,
-        r.w - 24,
-        11.5,
-      ),
-      size: 11.5,
-      font: "mono",
-      weight: ring.sqDropped > 0 ? 600 : 400,
-      tone: ring.sqDropped > 0 ? "red" : "soft",
-    }),
-  );
-  if (fill.sqBroken && heads) brokenNote(f, r);
+  secondRank(f, r, heads);
 }
 
-function brokenNote(f: Frame, r: RingPlace): void {
+/** What the kernel has taken but not yet published, and what it refused. */
+function secondRank(f: Frame, r: RingPlace, heads: boolean): void {
+  const { ring, o } = f;
+  const short = f.l.form === "short";
+  const c = r.counters;
+  const x = c.x + 18;
+  const room = c.w - 18;
+  const cached = sees(ring, "cached");
+  if (!short) {
+    const text = `cached_sq_head ${cached ? ring.cachedSQHead : "?"}`;
+    f.shapes.push(
+      words({
+        x,
+        y: c.y + 2 * f.l.line,
+        text: fitting([text], room, 11.5, "mono"),
+        size: 11.5,
+        font: "mono",
+        tone: cached && ring.cachedSQHead !== ring.sqHead ? "ink" : "soft",
+      }),
+    );
+  }
+  const some = ring.sqDropped > 0;
+  if (short && !some) return;
+  const count = `sq_dropped ${heads ? grouped(ring.sqDropped) : "?"}`;
+  const texts = [count, `✕ ${grouped(ring.sqDropped)}`];
+  if (some) texts.unshift(`${count} · ${o.words.dropped}`);
+  // In the row of the tray beside the other ring.
+  const y = short ? f.l.tray.y + f.l.tray.h / 2 + trayDown(f) : c.y + 3 * f.l.line;
   f.shapes.push(
     words({
-      x: r.cx,
-      y: r.cy - r.r1 - 30,
-      text: `✕ ${f.o.words.broken}`,
+      x,
+      y,
+      text: fitting(texts, room, 11.5, "mono"),
       size: 11.5,
-      weight: 600,
-      tone: "red",
-      align: "middle",
-      clear: true,
+      font: "mono",
+      weight: some ? 600 : 400,
+      tone: some ? "red" : "soft",
     }),
   );
+}
+
+/** How far the last row of the counters moves down where those take two lines each. */
+function trayDown(f: Frame): number {
+  return tallCounters(f, f.l.cq) ? f.l.line * 0.7 : 0;
 }
 
 function completionRing(f: Frame): void {
@@ -660,6 +635,13 @@ function completionRing(f: Frame): void {
   const heads = sees(ring, "heads");
   const w = o.words;
   track(f, r, heads && !fill.cqBroken);
+  hub(
+    f,
+    r,
+    "CQ",
+    heads && !fill.cqBroken ? grouped(fill.unread) : "?",
+    heads ? ofAll(w.unread, ring.cqEntries) : [w.unknown, w.brief.unknown],
+  );
   const unread = fill.cqBroken ? 0 : fill.unread;
   if (heads) {
     const rows = new Map(f.m.cqes.map((e) => [e.position, e]));
@@ -687,18 +669,11 @@ function completionRing(f: Frame): void {
       kernelWord: "tail",
     });
   }
-  hub(
-    f,
-    r,
-    "CQ",
-    heads && !fill.cqBroken ? grouped(fill.unread) : "?",
-    heads ? `${w.unread} / ${grouped(ring.cqEntries)}` : w.unknown,
-  );
   legend(f, r, 0, {
     id: "cq.head",
     name: "cq.head",
     value: heads ? String(ring.cqHead) : "?",
-    writer: w.appWrites,
+    writers: [w.appWrites, w.brief.appWrites],
     tone: "accent",
     filled: true,
   });
@@ -706,18 +681,17 @@ function completionRing(f: Frame): void {
     id: "cq.tail",
     name: "cq.tail",
     value: heads ? String(ring.cqTail) : "?",
-    writer: w.kernelWrites,
+    writers: [w.kernelWrites, w.brief.kernelWrites],
     tone: "wait",
     filled: false,
   });
   tray(f);
-  if (fill.cqBroken && heads) brokenNote(f, r);
 }
 
 /** The spill-over tray: completions that found the CQ full. */
 function tray(f: Frame): void {
   const { ring, o } = f;
-  const t = f.l.tray;
+  const t = { ...f.l.tray, y: f.l.tray.y + trayDown(f) };
   const known = sees(ring, "overflow");
   const kept = known ? ring.overflowList : -1;
   const full = kept > 0 || ring.cqOverflow > 0;
@@ -737,9 +711,15 @@ function tray(f: Frame): void {
       hatchTone: "line",
     }),
   );
-  const text = known ? `cq_overflow_list ${grouped(kept)}` : "cq_overflow_list ?";
-  const lost = ring.cqOverflow > 0 ? ` · ${o.words.lost.replace("{n}", grouped(ring.cqOverflow))}` : "";
-  const shown = fitted(text + lost, t.w - 16, 11, "mono");
+  const count = known ? grouped(kept) : "?";
+  const n = grouped(ring.cqOverflow);
+  const lost = ring.cqOverflow > 0;
+  const texts = [`cq_overflow_list ${count}`, `overflow ${count}`, `↧ ${count}`].flatMap((t) =>
+    lost
+      ? [`${t} · ${o.words.lost.replace("{n}", n)}`, `${t} · ${o.words.brief.lost.replace("{n}", n)}`]
+      : [t],
+  );
+  const shown = fitting(texts, t.w - 16, 11, "mono");
   f.shapes.push(
     words({
       x: t.x + 8,
@@ -754,8 +734,8 @@ function tray(f: Frame): void {
   );
   const cell = 9;
   const start = t.x + 8 + monoWidth(shown, 11) + 10;
-  const count = Math.max(0, Math.min(kept, Math.floor((t.x + t.w - 8 - start) / (cell + 3))));
-  for (let i = 0; i < count; i++) {
+  const cells = Math.max(0, Math.min(kept, Math.floor((t.x + t.w - 8 - start) / (cell + 3))));
+  for (let i = 0; i < cells; i++) {
     f.shapes.push(
       box({
         key: `overflow:${i}`,
@@ -800,15 +780,22 @@ function application(f: Frame): void {
   const who = `${o.comm || "pid"} ${ring.owner}${ring.owners > 1 ? ` (+${ring.owners - 1})` : ""}`;
   f.shapes.push(words({ x, y: app.y + app.h / 2, text: who, size: 12, font: "mono", tone: "ink" }));
   x += monoWidth(who, 12) + 18;
-  const waits = o.waitsFor ? w.waits.replace("{n}", String(o.waitsFor)) : "";
+  const n = String(o.waitsFor ?? 0);
+  const end = app.x + app.w - 16;
+  const waits = o.waitsFor
+    ? fitting([w.waits.replace("{n}", n), w.brief.waits.replace("{n}", n)], end - x, 12)
+    : "";
   if (waits) {
-    const text = fitted(waits, app.x + app.w - 16 - x, 12);
     f.shapes.push(
-      words({ key: "waits", x, y: app.y + app.h / 2, text, size: 12, tone: "wait", weight: 600 }),
+      words({ key: "waits", x, y: app.y + app.h / 2, text: waits, size: 12, tone: "wait", weight: 600 }),
     );
   }
-  const end = app.x + app.w - 16;
-  const flags = fitted(setupText(ring.setup), end - x - (waits ? sansWidth(waits, 12) + 24 : 0), 11, "mono");
+  const flags = fitting(
+    [setupText(ring.setup), `flags 0x${ring.setup.toString(16)}`],
+    end - x - (waits ? sansWidth(waits, 12) + 24 : 0),
+    11,
+    "mono",
+  );
   f.shapes.push(
     words({ x: end, y: app.y + app.h / 2, text: flags, size: 11, font: "mono", tone: "soft", align: "end" }),
   );
@@ -823,28 +810,44 @@ function application(f: Frame): void {
     outlineBox(f, { x: app.x - 2, y: app.y - 2, w: app.w + 4, h: app.h + 4 }, "application");
   }
   // Down into the SQ, up out of the CQ.
+  const short = f.l.form === "short";
   const top = app.y + app.h + 3;
   const off = sq.r1 * 0.74;
-  const rim = (r: RingPlace): number => Math.max(top + 14, r.cy - Math.sqrt(r.r1 ** 2 - off ** 2) - 7);
+  const rim = (r: RingPlace): number =>
+    Math.max(top + (short ? 9 : 14), r.cy - Math.sqrt(r.r1 ** 2 - off ** 2) - 7);
   const down = sq.cx - off;
   const up = cq.cx + off;
   f.shapes.push(
     line({ x1: down, y1: top, x2: down, y2: rim(sq), tone: "accent", width: 1.6, head: true }),
-    words({
-      x: down + 9,
-      y: top + 11,
-      text: fitted(w.writesSQ, sq.x + sq.w - down, 11),
-      size: 11,
-      tone: "accent",
-    }),
     line({ x1: up, y1: rim(cq), x2: up, y2: top, tone: "accent", width: 1.6, head: true }),
+  );
+  beside(f, sq, down, f.fill.sqBroken, [w.writesSQ, w.brief.writesSQ]);
+  beside(f, cq, up, f.fill.cqBroken, [w.readsCQ, w.brief.readsCQ]);
+}
+
+/** The words beside an arrow: what the owner does there, or that the ring is not to be believed. */
+function beside(f: Frame, r: RingPlace, x: number, broken: boolean, texts: readonly string[]): void {
+  const { app, kernel } = f.l;
+  const w = f.o.words;
+  const first = r === f.l.sq;
+  const bad = broken && sees(f.ring, "heads");
+  const says = bad ? [`✕ ${w.broken}`, `✕ ${w.brief.broken}`] : texts;
+  const size = bad ? 11.5 : 11;
+  // Towards the kernel, unless there is more room on the other side.
+  const inner = (first ? kernel.x - 6 - x : x - (kernel.x + kernel.w + 6)) - 9;
+  const outer = (first ? x - app.x : app.x + app.w - x) - 9;
+  const out = fitting(says, inner, size) !== says[0] && outer > inner;
+  const right = first !== out;
+  f.shapes.push(
     words({
-      x: up - 9,
-      y: top + 11,
-      text: fitted(w.readsCQ, up - cq.x, 11),
-      size: 11,
-      tone: "accent",
-      align: "end",
+      x: right ? x + 9 : x - 9,
+      y: app.y + app.h + (f.l.form === "short" ? 11 : 14),
+      text: fitting(says, Math.max(inner, out ? outer : 0), size),
+      size,
+      weight: bad ? 600 : 400,
+      tone: bad ? "red" : "accent",
+      align: right ? "start" : "end",
+      clear: bad,
     }),
   );
 }
@@ -854,13 +857,15 @@ function application(f: Frame): void {
 function kernelSide(f: Frame): void {
   const { kernel, sq, cq } = f.l;
   const w = f.o.words;
+  const head = kernel.y + (f.l.form === "short" ? 12 : 16);
+  const inFlight = [inFlightText(f)];
   f.shapes.push(
     box({ ...kernel, r: 10, fill: paint("panel"), stroke: paint("wait", 0.5), width: 1.2 }),
-    words({ x: kernel.x + 14, y: kernel.y + 16, text: w.kernel, size: 12, weight: 600, tone: "wait" }),
+    words({ x: kernel.x + 14, y: head, text: w.kernel, size: 12, weight: 600, tone: "wait" }),
     words({
       x: kernel.x + kernel.w - 14,
-      y: kernel.y + 16,
-      text: fitted(inFlightText(f), kernel.w - sansWidth(w.kernel, 12) - 44, 11, "mono"),
+      y: head,
+      text: fitting(inFlight, kernel.w - sansWidth(w.kernel, 12) - 44, 11, "mono"),
       size: 11,
       font: "mono",
       tone: "soft",
@@ -894,12 +899,22 @@ function inFlightText(f: Frame): string {
 /** The SQPOLL thread, or who else takes SQEs. */
 function thread(f: Frame): void {
   const { ring, o } = f;
-  const t = f.l.thread;
   const w = o.words;
+  const short = f.l.form === "short";
+  // In the short form it stands between the name of the kernel and what is in flight.
+  const left = short ? sansWidth(w.kernel, 12) + 16 : 0;
+  const right = short ? monoWidth(inFlightText(f), 11) + 16 : 0;
+  const t = { ...f.l.thread, x: f.l.thread.x + left, w: f.l.thread.w - left - right };
   const sqpoll = (ring.setup & 2) !== 0;
   if (!sqpoll) {
     f.shapes.push(
-      words({ x: t.x + 4, y: t.y + t.h / 2, text: fitted(w.enters, t.w - 8, 11), size: 11, tone: "soft" }),
+      words({
+        x: t.x + 4,
+        y: t.y + t.h / 2,
+        text: short ? "" : fitting([w.enters, w.brief.enters], t.w - 8, 11),
+        size: 11,
+        tone: "soft",
+      }),
     );
     return;
   }
@@ -918,12 +933,18 @@ function thread(f: Frame): void {
     f,
     { x: t.x, y: t.y, w: t.w, h: t.h },
     "thread",
-    `${name} · ${state} · ${cpu}`,
+    [`${name} · ${state} · ${cpu}`, `${name} · ${state}`, `${state} · ${cpu}`, state],
     known ? ring.threadState : "unknown",
   );
 }
 
-function threadChip(f: Frame, r: Rect, id: string, label: string, state: Ring["threadState"]): void {
+function threadChip(
+  f: Frame,
+  r: Rect,
+  id: string,
+  labels: readonly string[],
+  state: Ring["threadState"],
+): void {
   const running = state === "running";
   const tone: Tone = running ? "ready" : "wait";
   f.shapes.push(
@@ -942,7 +963,7 @@ function threadChip(f: Frame, r: Rect, id: string, label: string, state: Ring["t
       key: `${id}/label`,
       x: r.x + 11,
       y: r.y + r.h / 2,
-      text: fitted(label, r.w - 18, 11, "mono"),
+      text: fitting(labels, r.w - 18, 11, "mono"),
       size: 11,
       font: "mono",
       tone: "ink",
@@ -968,11 +989,26 @@ function lane(f: Frame, name: LaneName): void {
   const rows = f.m.requests.filter((q) => q.where === name);
   f.shapes.push(line({ x1: r.x, y1: r.y, x2: r.x + r.w, y2: r.y, tone: "line" }));
   const { tone, hatch } = LANE_TONE[name];
-  // A swatch in the lane's pattern: the timeline uses the same.
+  const short = f.l.form === "short";
+  const y = short ? r.y + r.h / 2 : r.y + 13;
+  const count = name !== "punted" && known && rows.length > 0 ? grouped(laneCount(f, name, rows.length)) : "";
+  let right = r.x + r.w - 2;
+  if (name === "punted") right = workerChips(f, r, y);
+  else if (count !== "") {
+    f.shapes.push(
+      words({ x: right, y, text: count, size: 11, font: "mono", weight: 600, tone: "ink", align: "end" }),
+    );
+    right -= monoWidth(count, 11) + 8;
+  }
+  const names = [o.words.lanes[name], o.words.brief.lanes[name]];
+  // Names, tokens and counts in one line: the names leave the same room in every lane.
+  const column = Math.min(r.w * 0.4, 190);
+  const label = fitting(names, short ? column - 28 : right - r.x - 26, 11);
   f.shapes.push(
+    // A swatch in the lane's pattern: the timeline uses the same.
     box({
       x: r.x + 2,
-      y: r.y + 8,
+      y: y - 5,
       w: 14,
       h: 10,
       r: 2,
@@ -981,48 +1017,28 @@ function lane(f: Frame, name: LaneName): void {
       hatch,
       hatchTone: tone,
     }),
-    words({
-      x: r.x + 22,
-      y: r.y + 13,
-      text: fitted(o.words.lanes[name], r.w * 0.66, 11),
-      size: 11,
-      tone: "soft",
-    }),
+    words({ x: r.x + 22, y, text: label, size: 11, tone: "soft" }),
   );
-  if (name === "punted") workerChips(f, r);
-  else if (known && rows.length > 0) {
-    f.shapes.push(
-      words({
-        x: r.x + r.w - 2,
-        y: r.y + 13,
-        text: grouped(laneCount(f, name, rows.length)),
-        size: 11,
-        font: "mono",
-        weight: 600,
-        tone: "ink",
-        align: "end",
-      }),
-    );
-  }
-  if (!known) {
-    const inner = { x: r.x, y: r.y + 22, w: r.w, h: Math.max(0, r.h - 28) };
-    f.shapes.push(box({ ...inner, r: 4, hatch: "rising", hatchTone: "line" }));
-    if (inner.h >= 14) {
-      f.shapes.push(
-        words({
-          x: inner.x + inner.w / 2,
-          y: inner.y + inner.h / 2,
-          text: `? ${fitted(o.words.unknown, inner.w - 30, 11)}`,
-          size: 11,
-          tone: "soft",
-          align: "middle",
-          clear: true,
-        }),
-      );
-    }
+  const free = short
+    ? { x: r.x + column, y: r.y + 1, w: Math.max(0, right - r.x - column), h: r.h - 2 }
+    : { x: r.x, y: r.y + 22, w: r.w, h: Math.max(0, r.h - 28) };
+  if (known) {
+    tokens(f, short ? free : r, rows, name);
     return;
   }
-  tokens(f, r, rows, name);
+  const inner = short ? { ...free, y: free.y + 2, h: free.h - 4 } : free;
+  f.shapes.push(
+    box({ ...inner, r: 4, hatch: "rising", hatchTone: "line" }),
+    words({
+      x: inner.x + inner.w / 2,
+      y: inner.y + inner.h / 2,
+      text: fitting([`? ${o.words.unknown}`, `? ${o.words.brief.unknown}`, "?"], inner.w - 12, 11),
+      size: 11,
+      tone: "soft",
+      align: "middle",
+      clear: true,
+    }),
+  );
 }
 
 // The kernel counts armed requests even where it lists only the first of them.
@@ -1031,8 +1047,10 @@ function laneCount(f: Frame, name: LaneName, listed: number): number {
 }
 
 function tokens(f: Frame, r: Rect, rows: readonly Request[], name: LaneName): void {
-  const y = r.y + Math.min(r.h - TOKEN_H / 2 - 3, 36);
-  const lines = r.h >= 76 ? 2 : 1;
+  const short = f.l.form === "short";
+  const h = Math.min(TOKEN_H, r.h - 2);
+  const y = short ? r.y + r.h / 2 : r.y + Math.min(r.h - h / 2 - 3, 36);
+  const lines = r.h >= 76 && !short ? 2 : 1;
   const end = r.x + r.w - 2;
   let x = r.x + 2;
   let row = 0;
@@ -1043,7 +1061,7 @@ function tokens(f: Frame, r: Rect, rows: readonly Request[], name: LaneName): vo
     const label = tokenText(q.op, q.userData);
     const w = tokenWidth(label);
     const last = row === lines - 1;
-    const reserve = last && shown + 1 < total ? 62 : 0;
+    const reserve = last && shown + 1 < total ? sansWidth(more(f, total), 11) + 6 : 0;
     if (x + w > end - reserve) {
       if (last) break;
       row++;
@@ -1055,23 +1073,28 @@ function tokens(f: Frame, r: Rect, rows: readonly Request[], name: LaneName): vo
     if (previous?.linked) {
       f.shapes.push(line({ x1: previous.x, y1: previous.y, x2: x, y2: at, tone: "ink", width: 2 }));
     }
-    token(f, { x, y: at - TOKEN_H / 2, w, h: TOKEN_H }, q, label);
+    token(f, { x, y: at - h / 2, w, h }, q, label);
     previous = { x: x + w, y: at, linked: (q.flags & RequestFlag.linked) !== 0 };
     x += w + 8;
     shown++;
   }
   if (shown < total) {
+    const left = grouped(total - shown);
     f.shapes.push(
       words({
         x,
         y: y + row * (TOKEN_H + 6),
-        text: f.o.words.more.replace("{n}", grouped(total - shown)),
+        text: fitting([more(f, total - shown), `+${left}`], end - x, 11),
         size: 11,
         tone: "soft",
         weight: 500,
       }),
     );
   }
+}
+
+function more(f: Frame, n: number): string {
+  return f.o.words.more.replace("{n}", grouped(n));
 }
 
 function token(f: Frame, r: Rect, q: Request, label: string): void {
@@ -1111,14 +1134,15 @@ function token(f: Frame, r: Rect, q: Request, label: string): void {
     outlineBox(f, { x: r.x - 3, y: r.y - 3, w: r.w + 6, h: r.h + 6 }, id);
 }
 
-function workerChips(f: Frame, r: Rect): void {
+/** The workers of io-wq, from the right; answers with what they leave of the lane. */
+function workerChips(f: Frame, r: Rect, y: number): number {
   const known = sees(f.ring, "workers");
   const all = f.m.workers.filter((x) => x.kind !== "sqpoll");
   if (!known) {
     f.shapes.push(
       words({
         x: r.x + r.w - 2,
-        y: r.y + 13,
+        y,
         text: "io-wq ?",
         size: 11,
         font: "mono",
@@ -1126,18 +1150,19 @@ function workerChips(f: Frame, r: Rect): void {
         align: "end",
       }),
     );
-    return;
+    return r.x + r.w - 2 - monoWidth("io-wq ?", 11) - 8;
   }
   let right = r.x + r.w;
   const w = r.w >= 300 ? 112 : 64;
-  const room = Math.max(0, Math.floor((r.w * 0.5) / (w + 5)));
+  const share = f.l.form === "short" ? 0.3 : 0.5;
+  const room = Math.max(0, Math.floor((r.w * share) / (w + 5)));
   const shown = all.slice(0, room);
   const rest = all.length - shown.length;
   if (rest > 0) {
     f.shapes.push(
       words({
         x: right - 2,
-        y: r.y + 13,
+        y,
         text: `+${grouped(rest)}`,
         size: 11,
         font: "mono",
@@ -1145,18 +1170,19 @@ function workerChips(f: Frame, r: Rect): void {
         align: "end",
       }),
     );
-    right -= 30;
+    right -= monoWidth(`+${grouped(rest)}`, 11) + 8;
   }
   for (const x of shown.reverse()) {
     threadChip(
       f,
-      { x: right - w, y: r.y + 4, w, h: 19 },
+      { x: right - w, y: y - 9, w, h: 18 },
       `worker:${x.tid}`,
-      w > 64 ? `iou-wrk ${x.tid}` : String(x.tid),
+      [`iou-wrk ${x.tid}`, String(x.tid)],
       x.state,
     );
     right -= w + 5;
   }
+  return right - 3;
 }
 
 /** How many slots are drawn singly of all there are; null where all are. */
@@ -1172,10 +1198,28 @@ export function buildRingScene(m: RingModel, options: RingSceneOptions): Picture
   const { width, height } = options;
   if (!m.ring) return { width, height, shapes: [], targets: [] };
   const l = layoutRing(width, height, m.ring.sqEntries, m.ring.cqEntries);
-  const f: Frame = { l, m, ring: m.ring, fill: fillOf(m.ring), o: options, shapes: [], targets: [] };
+  const f: Frame = {
+    l,
+    m,
+    ring: m.ring,
+    fill: fillOf(m.ring),
+    o: options,
+    shapes: [],
+    targets: [],
+    later: [],
+    taken: [],
+    measured: 0,
+  };
   application(f);
   kernelSide(f);
   submissionRing(f);
   completionRing(f);
-  return { width, height, shapes: f.shapes, targets: f.targets };
+  for (const draw of f.later) draw();
+  if (l.scale === 1) return { width, height, shapes: f.shapes, targets: f.targets };
+  return {
+    width,
+    height,
+    shapes: f.shapes.map((s) => scaleShape(s, l.scale)),
+    targets: f.targets.map((t) => scaleTarget(t, l.scale)),
+  };
 }

@@ -24,6 +24,24 @@ export const ringWords: RingWords = {
   broken: "more than there are entries",
   waits: "waits for {n}",
   inFlight: "in flight",
+  brief: {
+    appWrites: "app",
+    kernelWrites: "kernel",
+    writesSQ: "SQ",
+    readsCQ: "CQ",
+    unknown: "unseen",
+    lanes: {
+      submitted: "issued",
+      armed: "armed",
+      timeout: "timeouts",
+      punted: "io-wq",
+      taskwork: "task work",
+    },
+    lost: "{n} lost",
+    enters: "enter",
+    broken: "broken",
+    waits: "waits {n}",
+  },
 };
 
 export const ringOptions = (change: Partial<RingSceneOptions> = {}): RingSceneOptions => ({

@@ -44,8 +44,8 @@ function stage() {
   const asked = { keys: 0 };
   const lanes = { submitted: "", armed: "", timeout: "", punted: "", taskwork: "" };
   const words = new Proxy(
-    { lanes },
-    { get: (t, k) => (k === "lanes" ? t.lanes : String(k)) },
+    { lanes, brief: { lanes } },
+    { get: (t, k) => (k === "lanes" || k === "brief" ? t[k] : String(k)) },
   ) as unknown as RingWords;
   const s = new RingStage(
     { now: () => now, key: () => asked.keys++, dirty: () => undefined, words: () => words, comm: () => "x" },

@@ -11,6 +11,7 @@ import {
   buildRingScene,
   lanePoint,
   layoutRing,
+  onScreen,
   slotPoint,
   tokenText,
   tokenWidth,
@@ -354,13 +355,13 @@ export class RingStage {
     for (const r of after.requests) {
       if (had.has(r.id)) continue;
       const sqe = before.sqes.find((e) => e.userData === r.userData);
-      enters.set(`req:${r.id}`, slotPoint(l.sq, sqe?.position ?? before.ring.sqHead));
+      enters.set(`req:${r.id}`, onScreen(l, slotPoint(l.sq, sqe?.position ?? before.ring.sqHead)));
     }
     const posted = after.cqes.filter((e) => between(before.ring!.cqTail, e.position) < ring.cqEntries);
     for (const r of before.requests) {
       if (has.has(r.id)) continue;
       const cqe = posted.find((e) => e.userData === r.userData);
-      leaves.set(`req:${r.id}`, slotPoint(l.cq, cqe?.position ?? before.ring.cqTail));
+      leaves.set(`req:${r.id}`, onScreen(l, slotPoint(l.cq, cqe?.position ?? before.ring.cqTail)));
     }
     return { enters, leaves };
   }
@@ -391,7 +392,7 @@ export class RingStage {
         slotPoint(l.sq, before.ring!.sqHead + i),
         ...[...new Set(lanes)].map((name) => lanePoint(l, name)),
         slotPoint(l.cq, before.ring!.cqTail + k),
-      ];
+      ].map((p) => onScreen(l, p));
       const text = tokenText(s.op, s.userData);
       const tone = toneOfOp(s.op);
       this.motion.fly({

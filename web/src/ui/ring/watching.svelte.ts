@@ -7,11 +7,11 @@ import type { Skipped, Step } from "../../model/uringstory";
 import { parseHeader } from "../../wire/header";
 import type { RequestError } from "../../net/client";
 import type { Detail, Message } from "../../net/messages";
-import type { RingWords } from "../../scene/uring";
 import { session, type Frames } from "../session.svelte";
 import type { Mode } from "../stage";
 import type { Timed } from "../timed";
 import type { Status } from "../watching.svelte";
+import { ringWords } from "./scenewords";
 import { RingStage } from "./stage";
 
 const publishEveryMs = 100;
@@ -61,7 +61,7 @@ export class RingWatching implements Frames, Timed {
         now: () => performance.now(),
         key: () => session.client.key(topic),
         dirty: () => this.dirty(),
-        words: ringWords,
+        words: () => ringWords(t),
         comm: () => this.comm,
       },
       reduced,
@@ -154,35 +154,4 @@ export class RingWatching implements Frames, Timed {
     this.untold = stage.untold;
     this.tick = ++this.publications;
   }
-}
-
-function ringWords(): RingWords {
-  return {
-    application: t("ring.scene.application"),
-    kernel: t("ring.scene.kernel"),
-    appWrites: t("ring.scene.appwrites"),
-    kernelWrites: t("ring.scene.kernelwrites"),
-    writesSQ: t("ring.scene.writessq"),
-    readsCQ: t("ring.scene.readscq"),
-    pending: t("ring.scene.pending"),
-    unread: t("ring.scene.unread"),
-    unknown: t("ring.scene.unknown"),
-    none: t("ring.scene.none"),
-    more: t("ring.scene.more"),
-    lanes: {
-      submitted: t("ring.lane.submitted"),
-      armed: t("ring.lane.armed"),
-      timeout: t("ring.lane.timeout"),
-      punted: t("ring.lane.punted"),
-      taskwork: t("ring.lane.taskwork"),
-    },
-    lost: t("ring.scene.lost"),
-    dropped: t("ring.scene.dropped"),
-    enters: t("ring.scene.enters"),
-    running: t("ring.thread.running"),
-    asleep: t("ring.thread.asleep"),
-    broken: t("ring.scene.broken"),
-    waits: t("ring.scene.waits"),
-    inFlight: t("ring.scene.inflight"),
-  };
 }
