@@ -21,7 +21,7 @@ import {
 } from "./shapes";
 import { grouped, monoWidth, sansWidth } from "./text";
 import type { Point, Rect } from "./types";
-import { fitting, meet, scaleShape, scaleTarget, textRect } from "./uringfit";
+import { fitting, meet, scaleShape, scaleTarget, signRect, textRect } from "./uringfit";
 import {
   LANES,
   lanePoint,
@@ -37,6 +37,8 @@ export { LANES, lanePoint, layoutRing, MOST_SLOTS, onScreen };
 export type { LaneName, RingLayout, RingPlace };
 
 const TOKEN_H = 22;
+/** Radius below which a hub holds nothing but its count. */
+const SMALL_HUB = 40;
 /** Slots stand with a hair of paper between them. */
 const GAP = 0.012;
 
@@ -393,7 +395,14 @@ function handsOf(
   },
 ): void {
   const reach = r.r1 - r.r0 - 4;
-  const common = { cx: r.cx, cy: r.cy, kind: "hand", alpha: 1, size: 10, label: "" } as const;
+  const common = {
+    cx: r.cx,
+    cy: r.cy,
+    kind: "hand",
+    alpha: 1,
+    size: r.r0 < SMALL_HUB ? 7 : 10,
+    label: "",
+  } as const;
   const kernel: Hand = {
     ...common,
     key: names.kernel,
@@ -434,13 +443,20 @@ function label(f: Frame, hand: Hand, text: string): void {
 
 const NOWHERE: Rect = { x: -1e6, y: 0, w: 0, h: 0 };
 
+function handSize(r: RingPlace): number {
+  return r.r0 < SMALL_HUB ? Math.min(7, r.r0 / 4) : 10;
+}
+
 function hub(f: Frame, r: RingPlace, name: string, count: string, saying: readonly string[]): void {
+  // In a small hub the kernel's hand needs the room round the count.
+  const alone = r.r0 < SMALL_HUB;
+  const free = r.r0 - handSize(r) - 4;
   f.shapes.push(
     words({
       x: r.cx,
-      y: r.cy - Math.min(17, r.r0 * 0.62),
-      text: name,
-      size: Math.min(11, r.r0 * 0.45),
+      y: r.cy - 17,
+      text: alone ? "" : name,
+      size: 11,
       font: "mono",
       weight: 600,
       tone: "soft",
@@ -449,23 +465,28 @@ function hub(f: Frame, r: RingPlace, name: string, count: string, saying: readon
     words({
       key: `${name}.count`,
       x: r.cx,
-      y: r.cy + 1,
+      y: r.cy + (alone ? 0 : 1),
       text: count,
-      size: Math.min(r.r0 > 50 ? 22 : 16, (1.7 * r.r0) / (0.6 * count.length)),
+      size: alone
+        ? Math.min(16, free / Math.hypot(0.3 * count.length, 0.5))
+        : Math.min(r.r0 > 50 ? 22 : 16, (1.7 * r.r0) / (0.6 * count.length)),
       font: "mono",
       weight: 600,
       tone: "ink",
       align: "middle",
     }),
-    words({
-      x: r.cx,
-      y: r.cy + 19,
-      text: fitting(saying, r.r0 * 1.6, 10.5),
-      size: 10.5,
-      tone: "soft",
-      align: "middle",
-    }),
   );
+  if (alone) return;
+  f.later.push(() => {
+    // The kernel's hand may point to where the longer words would end.
+    const hands = f.shapes.flatMap((x) => (x.kind === "hand" && x.key !== "" ? [signRect(x)] : []));
+    const at = { x: r.cx, y: r.cy + 19, size: 10.5, tone: "soft", align: "middle" } as const;
+    const clear = saying.filter((text) => {
+      const own = textRect(words({ ...at, text }));
+      return own !== null && !hands.some((h) => meet(h, own));
+    });
+    f.shapes.push(words({ ...at, text: fitting(clear, r.r0 * 1.6, at.size) }));
+  });
 }
 
 function ofAll(word: string, entries: number): string[] {

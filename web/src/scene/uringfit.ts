@@ -38,6 +38,14 @@ export function textRect(s: Shape): Rect | null {
   return null;
 }
 
+/** The room that the triangle of a hand takes. */
+export function signRect(h: Hand): Rect {
+  const { tip, left, right } = handPoints(h);
+  const x = Math.min(tip.x, left.x, right.x);
+  const y = Math.min(tip.y, left.y, right.y);
+  return { x, y, w: Math.max(tip.x, left.x, right.x) - x, h: Math.max(tip.y, left.y, right.y) - y };
+}
+
 export function meet(a: Rect, b: Rect): boolean {
   return a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
 }

@@ -159,7 +159,7 @@ function shortForm(room: Room): Form {
   const sq: RingPlace = {
     cx: under ? pad + colW / 2 : pad + side + ringW / 2,
     cy,
-    r0: r1 * 0.56,
+    r0: r1 * (r1 < 60 ? 0.62 : 0.56),
     r1,
     entries: room.sqEntries,
     x: pad,

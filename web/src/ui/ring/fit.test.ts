@@ -17,7 +17,7 @@ import {
   onScreen,
   type RingSceneOptions,
 } from "../../scene/uring";
-import { fitting, meet, textRect } from "../../scene/uringfit";
+import { fitting, meet, signRect, textRect } from "../../scene/uringfit";
 
 const en = { ...first, ...rest };
 const words = { en: ringWords((key) => en[key]), zh: ringWords((key) => zh[key]) };
@@ -85,6 +85,12 @@ function faults(p: Picture): string[] {
       if (meet(a.rect, b.rect)) found.push(`"${a.text}" lies on "${b.text}"`);
     }
   });
+  for (const h of p.shapes) {
+    if (h.kind !== "hand" || h.key === "") continue;
+    const sign = signRect(h);
+    if (!inside(sign, p)) found.push(`the hand ${h.key} is outside`);
+    for (const t of texts) if (meet(t.rect, sign)) found.push(`the hand ${h.key} lies on "${t.text}"`);
+  }
   for (const t of texts) if (t.text.endsWith("…")) found.push(`"${t.text}" is cut`);
   for (const s of p.shapes) {
     const rect =
@@ -120,6 +126,26 @@ describe.each(["en", "zh"] as const)("in %s, from 480 × 150 to 1600 × 900, no 
     }
     expect(wrong.slice(0, 25)).toEqual([]);
   });
+});
+
+test("no hand points into words, wherever it stands", () => {
+  const wrong: string[] = [];
+  for (let i = 0; i < 16; i++) {
+    const m = ringModel({ ring: ring({ sqHead: i, sqTail: i + 3, cqHead: i, cqTail: i + 5 }) });
+    for (const [width, height] of [
+      [480, 220],
+      [769, 163],
+      [880, 278],
+      [929, 287],
+      [880, 458],
+      [1040, 558],
+      [1600, 900],
+    ] as const) {
+      const p = buildRingScene(m, { width, height, words: words.en, comm: "labserver" });
+      wrong.push(...faults(p).map((f) => `${width}×${height} at ${i}: ${f}`));
+    }
+  }
+  expect(wrong.slice(0, 25)).toEqual([]);
 });
 
 describe("a small window", () => {
