@@ -43,10 +43,9 @@ function stage() {
   let now = 0;
   const asked = { keys: 0 };
   const lanes = { submitted: "", armed: "", timeout: "", punted: "", taskwork: "" };
-  const words = new Proxy(
-    { lanes, brief: { lanes } },
-    { get: (t, k) => (k === "lanes" || k === "brief" ? t[k] : String(k)) },
-  ) as unknown as RingWords;
+  const named = <T extends object>(known: T): T =>
+    new Proxy(known, { get: (t, k) => (k in t ? Reflect.get(t, k) : String(k)) });
+  const words = named({ lanes, brief: named({ lanes }) }) as unknown as RingWords;
   const s = new RingStage(
     { now: () => now, key: () => asked.keys++, dirty: () => undefined, words: () => words, comm: () => "x" },
     true,
