@@ -50,7 +50,10 @@ async function choose(page: Page, id: string, choice: string): Promise<void> {
   await inputs.first().waitFor();
   const values = await inputs.evaluateAll((all) => all.map((x) => (x as HTMLInputElement).value));
   expect(values).toContain(choice);
-  await inputs.nth(values.indexOf(choice)).check({ force: true });
+  // The lesson may still be scrolling to this step: a click by place would miss.
+  const input = inputs.nth(values.indexOf(choice));
+  await input.evaluate((x) => (x as HTMLInputElement).click());
+  await until(`${choice} is chosen`, () => input.isChecked());
   await step(page, id)
     .getByRole("button", { name: /^(Answer|回答|提交)/ })
     .click();
