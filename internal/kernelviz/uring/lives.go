@@ -99,7 +99,7 @@ type lifeLog struct {
 	pending []livesLife
 	first   uint64 // number of the first event of the watch
 	next    uint64 // number of the event to come
-	told    uint64 // events that the programs had told before
+	untold  uint64 // events that the programs had not told before
 	dropped uint64 // pending was full, or the event came too late
 	lost    uint64 // never falls
 	names   requestNames
@@ -153,7 +153,7 @@ func (t *tracer) watch(ctxAddr uint64) (<-chan struct{}, *lifeLog, error) {
 		}
 		return nil, nil, errors.Join(err, t.settle())
 	}
-	l := &lifeLog{t: t, ring: w, wake: make(chan struct{}, 1), first: state.Seq, next: state.Seq, told: state.Told}
+	l := &lifeLog{t: t, ring: w, wake: make(chan struct{}, 1), first: state.Seq, next: state.Seq, untold: state.Untold}
 	w.logs = append(w.logs, l)
 	return l.wake, l, nil
 }
@@ -518,8 +518,7 @@ func (l *lifeLog) take() (rows []lifeEvent, lost uint64) {
 
 // count brings lost up to date.
 func (l *lifeLog) count(s livesRingState) {
-	untold := int64(s.Seq-l.first) - int64(s.Told-l.told)
-	l.lost = max(l.lost, uint64(max(untold, 0))+l.dropped)
+	l.lost = s.Untold - l.untold + l.dropped
 }
 
 func monotonicNow() time.Duration {

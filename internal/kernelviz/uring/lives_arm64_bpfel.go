@@ -52,7 +52,7 @@ type livesRequest struct {
 type livesRingState struct {
 	_       structs.HostLayout
 	Seq     uint64
-	Told    uint64
+	Untold  uint64
 	Window  uint64
 	Spent   uint32
 	Known   uint32

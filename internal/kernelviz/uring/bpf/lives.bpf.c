@@ -27,9 +27,10 @@ u32 ring_count;
 
 /* What is counted of a ring; zeroed by the loader before it enters the ring. */
 struct ring_state {
-	/* In this order: who reads both reads no more told than happened. */
-	u64 seq;
-	u64 told;
+	u64 seq; /* events, told or not */
+	/* Those that are not told. Counted by itself: seq less what was told would
+	 * take an event that is just being told on another CPU for a loss. */
+	u64 untold;
 	u64 window; /* when it began, bpf_jiffies64 */
 	u32 spent;  /* events told in it */
 	u32 known;  /* requests followed, in flight */
@@ -172,6 +173,7 @@ u32 closing;
 static __always_inline void pass(struct ring_state *s)
 {
 	__sync_fetch_and_add(&s->seq, 1);
+	__sync_fetch_and_add(&s->untold, 1);
 }
 
 /* May another request be followed? */
@@ -193,12 +195,13 @@ static __always_inline void tell(struct ring_state *s, u64 ring, u8 what, u64 re
 {
 	u64 seq = __sync_fetch_and_add(&s->seq, 1);
 
-	if (s->spent >= HARD_BUDGET && !may_follow(s))
+	struct life *l = NULL;
+	if (s->spent < HARD_BUDGET || may_follow(s))
+		l = bpf_ringbuf_reserve(&lives, sizeof(*l), 0);
+	if (!l) {
+		__sync_fetch_and_add(&s->untold, 1);
 		return;
-	struct life *l = bpf_ringbuf_reserve(&lives, sizeof(*l), 0);
-	if (!l)
-		return;
-	__sync_fetch_and_add(&s->told, 1);
+	}
 	__sync_fetch_and_add(&s->spent, 1);
 	l->ring = ring;
 	l->seq = seq;
@@ -500,6 +503,7 @@ int skip(struct skip_args *a)
 		s->thinned = 1;
 		s->known = 0;
 		__sync_fetch_and_add(&s->seq, (u32)(taken + posted - a->sum));
+		__sync_fetch_and_add(&s->untold, (u32)(taken + posted - a->sum));
 	}
 	a->sum = taken + posted;
 	return 0;
