@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -439,47 +438,6 @@ func TestManyArmedRequests(t *testing.T) {
 	}
 	if k := look(t, p, r); len(k.Requests) != maxRead || !k.RequestsMore || k.Seen&wire.SeenInFlight != 0 && k.InFlight != 600 {
 		t.Errorf("%d requests, more %v, %d in flight", len(k.Requests), k.RequestsMore, k.InFlight)
-	}
-}
-
-// iterator gives what it is told to, one part at a time.
-type iterator []any
-
-func (it *iterator) Read(b []byte) (int, error) {
-	if len(*it) == 0 {
-		return 0, io.EOF
-	}
-	next := (*it)[0]
-	*it = (*it)[1:]
-	if err, ok := next.(error); ok {
-		return 0, err
-	}
-	return copy(b, next.(string)), nil
-}
-
-// The iterator gives up for a moment where it passed very many files.
-func TestIteratorAsksToReadAgain(t *testing.T) {
-	again := &os.PathError{Op: "read", Path: "bpf_iter", Err: unix.EAGAIN}
-	read := func(it iterator) (out []string, err error) {
-		err = readRecords(context.Background(), &it, 4, func(raw []byte) error {
-			out = append(out, string(raw))
-			return nil
-		})
-		return out, err
-	}
-	got, err := read(iterator{again, "abcdef", again, again, "gh", "ijkl"})
-	if err != nil || !slices.Equal(got, []string{"abcd", "efgh", "ijkl"}) {
-		t.Errorf("%q, %v", got, err)
-	}
-	endless := iterator{}
-	for range maxAgain + 1 {
-		endless = append(endless, again)
-	}
-	if _, err := read(endless); !errors.Is(err, unix.EAGAIN) {
-		t.Errorf("%v", err)
-	}
-	if _, err := read(iterator{"abcd", unix.EIO}); !errors.Is(err, unix.EIO) {
-		t.Errorf("%v", err)
 	}
 }
 

@@ -1,4 +1,4 @@
-package epoll
+package kernel
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func (it *iterator) Read(b []byte) (int, error) {
 func TestIteratorAsksToReadAgain(t *testing.T) {
 	again := &os.PathError{Op: "read", Path: "bpf_iter", Err: unix.EAGAIN}
 	read := func(it iterator) (out []string, err error) {
-		err = readRecords(context.Background(), &it, 4, func(raw []byte) error {
+		err = ReadRecords(context.Background(), &it, 4, func(raw []byte) error {
 			out = append(out, string(raw))
 			return nil
 		})
@@ -45,6 +45,9 @@ func TestIteratorAsksToReadAgain(t *testing.T) {
 		endless = append(endless, again)
 	}
 	if _, err := read(endless); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("%v", err)
+	}
+	if _, err := read(iterator{"abcd", unix.EIO}); !errors.Is(err, unix.EIO) {
 		t.Errorf("%v", err)
 	}
 }
